@@ -1,0 +1,2 @@
+//! The `meshdojo` binary.
+fn main() {}
