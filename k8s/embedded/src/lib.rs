@@ -1,1 +1,21 @@
-//! placeholder
+//! The embedded cluster: an API server, controllers and pods as processes, in one process.
+//!
+//! ```text
+//!   kubectl      controllers   runtime      (kube-rs clients)
+//!      \ TLS         |  in process |
+//!       +-------- server::ApiServer --------+
+//!       | auth -> admission -> defaults,    |
+//!       | patch, validate -> store -> watch |
+//!       +-----------------------------------+
+//! ```
+//!
+//! The API server is one axum `Router` over one generic resource store. Everything else in the
+//! cluster is an ordinary Kubernetes client of it: controllers and the pod runtime could run
+//! against any cluster. What only a node can answer (logs) goes through the [`node::Node`] trait.
+//!
+//! Requests are JSON from end to end: objects are `serde_json::Value`s, and what is known about a
+//! kind (schema, defaults, validation, table columns) is looked up by its [`gvk::Gvk`].
+
+pub mod gvk;
+pub mod network;
+pub mod node;

@@ -1,0 +1,3 @@
+//! The pod network without root: addresses, doors and forwarders.
+
+pub mod addresses;
