@@ -1,1 +1,65 @@
-//! placeholder
+//! What a proxy is told, in Envoy's nouns.
+//!
+//! The control plane compiles the world (Services, endpoints, Istio resources) into one
+//! [`Snapshot`] per proxy; the proxy carries it out. Nothing else passes between the two, so this
+//! crate is the whole contract:
+//!
+//! ```text
+//! Listener ── FilterChain ── HttpConnectionManager ─ names ─► RouteConfiguration
+//!                       └─── TcpProxy ─ names ─► Cluster        └ VirtualHost ─ Route ─ names ─► Cluster
+//!                                                Cluster ─ same name ─► ClusterLoadAssignment ─ Endpoint
+//! ```
+//!
+//! Names are Istio's: clusters `outbound|9080|v1|reviews.default.svc.cluster.local` and
+//! `inbound|9080||`, route tables `9080`, `http.8080`, listeners `virtualOutbound`, `0.0.0.0_8080`.
+//!
+//! A snapshot travels as a sequence of [`Update`]s: the first complete, each later one only what
+//! changed ([`Snapshot::diff`], [`Snapshot::apply`]). [`envoy`] prints a snapshot as Envoy v3 JSON,
+//! which is what `/config_dump` answers and what a real Envoy can run.
+//!
+//! Every field here is carried out by the proxy: a feature that the proxy does not have has no
+//! field, and the control plane reports it on the Istio resource instead.
+
+mod cluster;
+mod duration;
+pub mod envoy;
+mod listener;
+mod node;
+mod route;
+mod snapshot;
+
+pub use cluster::{
+    Cluster, ClusterLoadAssignment, Discovery, Endpoint, HealthStatus, LbPolicy, ServiceRef,
+    UpstreamProtocol,
+};
+pub use listener::{
+    Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, TcpProxy, TrafficDirection,
+};
+pub use node::{Interception, Node, ProxyId, Role, Workload};
+pub use route::{
+    Abort, AbortStatus, Delay, DirectResponse, Fault, Forward, HeaderMatch, HeaderMutation,
+    PathMatch, Percent, QueryMatch, Redirect, RedirectPath, RegexRewrite, RetryPolicy, Rewrite,
+    Route, RouteAction, RouteConfiguration, RouteMatch, StringMatch, ValueMatch, VirtualHost,
+    WeightedCluster,
+};
+pub use snapshot::{Changes, Snapshot, Update};
+
+/// Names of the clusters that exist without a service behind them.
+pub mod names {
+    /// Forwards to where the request wanted to go; unknown hosts under `ALLOW_ANY`.
+    pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+    /// Has no endpoints: unknown hosts under `REGISTRY_ONLY`.
+    pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
+    /// Inbound connections to a port that no Service declares.
+    pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
+
+    /// `outbound|PORT|SUBSET|FQDN`; an empty subset is the whole service.
+    pub fn outbound(port: u16, subset: &str, host: &str) -> String {
+        format!("outbound|{port}|{subset}|{host}")
+    }
+
+    /// `inbound|TARGETPORT||`.
+    pub fn inbound(port: u16) -> String {
+        format!("inbound|{port}||")
+    }
+}

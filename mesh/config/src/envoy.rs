@@ -1,0 +1,1 @@
+//! A snapshot as Envoy v3 JSON.

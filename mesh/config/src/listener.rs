@@ -1,0 +1,104 @@
+//! Where connections are accepted, and what is done with them.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// On which side of the workload the traffic of a listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TrafficDirection {
+    /// To the workload; reported with `reporter="destination"`.
+    Inbound,
+    /// From the workload; `reporter="source"`.
+    Outbound,
+    /// Through a gateway; `reporter="source"`, and headers are treated as a front proxy treats them.
+    Gateway,
+}
+
+/// How a connection tells where it wanted to go. The destination chooses the [`FilterChain`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Accept {
+    /// The destination is the listener's own address.
+    Direct,
+    /// The client speaks to an HTTP proxy: the destination is the authority of the absolute-form
+    /// request line, or of `CONNECT`, whose tunnel is then sniffed for HTTP. An origin-form request
+    /// takes its `Host`.
+    HttpProxy,
+    /// The kernel redirected the connection: the destination is `SO_ORIGINAL_DST`.
+    Redirected,
+}
+
+/// One listening socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listener {
+    /// `virtualOutbound`, `virtualInbound_9080`, `0.0.0.0_8080`.
+    pub name: String,
+    /// Where it binds.
+    pub address: SocketAddr,
+    /// Side of the workload.
+    pub direction: TrafficDirection,
+    /// How the destination of a connection is known.
+    pub accept: Accept,
+    /// Tried in order; the first whose conditions all hold takes the connection (or, with
+    /// [`Accept::HttpProxy`], the request). None: the connection is closed (flag NR).
+    pub filter_chains: Vec<FilterChain>,
+}
+
+/// Conditions on the destination, and what to do with the connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilterChain {
+    /// For logs and `/config_dump`.
+    pub name: String,
+    /// Destination port; absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_port: Option<u16>,
+    /// Destination names and addresses (host names, cluster IPs; no ports), lower-case; empty: any.
+    /// TCP services are told apart by these, HTTP services by the `Host` header.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<String>,
+    /// What takes the connection.
+    pub filter: NetworkFilter,
+}
+
+/// The protocol spoken on a filter chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NetworkFilter {
+    /// HTTP/1.1 or HTTP/2, as the client's first bytes say.
+    Http(HttpConnectionManager),
+    /// Bytes both ways.
+    Tcp(TcpProxy),
+    /// Istio's protocol sniffing for ports without a declared protocol: HTTP when the first bytes
+    /// look like it, else TCP.
+    Sniff {
+        /// When it is HTTP.
+        http: HttpConnectionManager,
+        /// When it is not.
+        tcp: TcpProxy,
+    },
+}
+
+/// HTTP on a filter chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpConnectionManager {
+    /// Prefix of its statistics: `http.<stat_prefix>.downstream_rq_total`. Istio's names:
+    /// `outbound_0.0.0.0_9080`, `inbound_0.0.0.0_9080`.
+    pub stat_prefix: String,
+    /// Name of the [`RouteConfiguration`](crate::RouteConfiguration) to use. Unknown: 404 NR.
+    pub route_config: String,
+}
+
+/// Raw bytes to one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TcpProxy {
+    /// Prefix of its statistics: `tcp.<stat_prefix>.downstream_cx_total`.
+    pub stat_prefix: String,
+    /// Cluster that takes the connection.
+    pub cluster: String,
+}

@@ -1,0 +1,200 @@
+//! A whole configuration, and the difference between two of them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Cluster, ClusterLoadAssignment, Listener, Node, RouteConfiguration};
+
+/// Everything a proxy is told, at one moment. Resources are shared, so keeping two snapshots costs
+/// only what differs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Snapshot {
+    /// Grows with each change; printed as `version_info`.
+    pub version: u64,
+    /// The proxy's own place in the mesh.
+    pub node: Arc<Node>,
+    /// By name.
+    pub listeners: BTreeMap<String, Arc<Listener>>,
+    /// By name.
+    pub routes: BTreeMap<String, Arc<RouteConfiguration>>,
+    /// By name.
+    pub clusters: BTreeMap<String, Arc<Cluster>>,
+    /// By name of the cluster.
+    pub endpoints: BTreeMap<String, Arc<ClusterLoadAssignment>>,
+}
+
+/// What changed for one kind of resource: by name, the new value or `None` for removed.
+pub type Changes<T> = BTreeMap<String, Option<Arc<T>>>;
+
+/// The step from one snapshot to the next; one line of the configuration stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Update {
+    /// Version after the step.
+    pub version: u64,
+    /// The receiver forgets what it had: the first step of a stream.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub complete: bool,
+    /// Present when it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<Node>>,
+    /// Changed and removed listeners.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub listeners: Changes<Listener>,
+    /// Changed and removed route tables.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: Changes<RouteConfiguration>,
+    /// Changed and removed clusters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clusters: Changes<Cluster>,
+    /// Changed and removed endpoint sets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub endpoints: Changes<ClusterLoadAssignment>,
+}
+
+impl Update {
+    /// Nothing but the version differs: not worth sending.
+    pub fn is_empty(&self) -> bool {
+        !self.complete
+            && self.node.is_none()
+            && self.listeners.is_empty()
+            && self.routes.is_empty()
+            && self.clusters.is_empty()
+            && self.endpoints.is_empty()
+    }
+}
+
+impl Snapshot {
+    /// The first step of a stream: everything.
+    pub fn complete(&self) -> Update {
+        Update {
+            complete: true,
+            ..Snapshot::default().diff(self)
+        }
+    }
+
+    /// What leads from `self` to `newer`.
+    pub fn diff(&self, newer: &Snapshot) -> Update {
+        Update {
+            version: newer.version,
+            complete: false,
+            node: (self.node != newer.node).then(|| newer.node.clone()),
+            listeners: changes(&self.listeners, &newer.listeners),
+            routes: changes(&self.routes, &newer.routes),
+            clusters: changes(&self.clusters, &newer.clusters),
+            endpoints: changes(&self.endpoints, &newer.endpoints),
+        }
+    }
+
+    /// The snapshot after `update`.
+    pub fn apply(&self, update: Update) -> Snapshot {
+        let mut next = if update.complete {
+            Snapshot::default()
+        } else {
+            self.clone()
+        };
+        next.version = update.version;
+        if let Some(node) = update.node {
+            next.node = node;
+        }
+        carry_out(&mut next.listeners, update.listeners);
+        carry_out(&mut next.routes, update.routes);
+        carry_out(&mut next.clusters, update.clusters);
+        carry_out(&mut next.endpoints, update.endpoints);
+        next
+    }
+}
+
+fn changes<T: PartialEq>(
+    old: &BTreeMap<String, Arc<T>>,
+    new: &BTreeMap<String, Arc<T>>,
+) -> Changes<T> {
+    let same = |a: &Arc<T>, b: &Arc<T>| Arc::ptr_eq(a, b) || a == b;
+    let removed = old
+        .keys()
+        .filter(|name| !new.contains_key(*name))
+        .map(|name| (name.clone(), None));
+    let changed = new
+        .iter()
+        .filter(|(name, value)| !old.get(*name).is_some_and(|before| same(before, value)))
+        .map(|(name, value)| (name.clone(), Some(value.clone())));
+    removed.chain(changed).collect()
+}
+
+fn carry_out<T>(into: &mut BTreeMap<String, Arc<T>>, changes: Changes<T>) {
+    for (name, change) in changes {
+        match change {
+            Some(value) => {
+                into.insert(name, value);
+            }
+            None => {
+                into.remove(&name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::VirtualHost;
+
+    fn table(name: &str, host: &str) -> (String, Arc<RouteConfiguration>) {
+        let host = VirtualHost {
+            name: host.into(),
+            domains: vec![host.into()],
+            routes: vec![],
+        };
+        (
+            name.into(),
+            Arc::new(RouteConfiguration {
+                name: name.into(),
+                virtual_hosts: vec![host],
+            }),
+        )
+    }
+
+    fn snapshot(version: u64, tables: &[(&str, &str)]) -> Snapshot {
+        let routes = tables
+            .iter()
+            .map(|(name, host)| table(name, host))
+            .collect();
+        Snapshot {
+            version,
+            routes,
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn diff_holds_only_what_changed_and_apply_undoes_nothing_else() {
+        let old = snapshot(1, &[("80", "a"), ("81", "b"), ("82", "c")]);
+        let new = snapshot(2, &[("80", "a"), ("81", "B"), ("83", "d")]);
+        let update = old.diff(&new);
+        assert_eq!(update.routes.keys().collect::<Vec<_>>(), ["81", "82", "83"]);
+        assert!(update.routes["82"].is_none());
+        assert_eq!(old.apply(update), new);
+    }
+
+    #[test]
+    fn a_complete_update_replaces_everything() {
+        let old = snapshot(9, &[("80", "stale")]);
+        let new = snapshot(1, &[("81", "fresh")]);
+        assert_eq!(old.apply(new.complete()), new);
+    }
+
+    #[test]
+    fn equal_snapshots_differ_in_nothing() {
+        let one = snapshot(1, &[("80", "a")]);
+        assert!(one.diff(&snapshot(2, &[("80", "a")])).is_empty());
+    }
+
+    #[test]
+    fn updates_travel_as_json() {
+        let update = snapshot(3, &[("80", "a")]).complete();
+        let line = serde_json::to_string(&update).unwrap();
+        assert_eq!(serde_json::from_str::<Update>(&line).unwrap(), update);
+    }
+}
