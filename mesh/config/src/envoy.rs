@@ -1,1 +1,49 @@
-//! A snapshot as Envoy v3 JSON.
+//! A snapshot in the words of Envoy's v3 API: each resource as the JSON form of its protobuf
+//! message, with the field names that Envoy prints (snake case).
+//!
+//! [`dump`] lays them out as `/config_dump` does. [`bootstrap`] makes them the static resources of
+//! a real Envoy, which is how our own behaviour is compared with the original.
+
+mod cluster;
+pub mod dump;
+mod listener;
+mod route;
+
+use serde_json::{Value, json};
+
+pub use cluster::{cluster, load_assignment};
+pub use listener::listener;
+pub use route::route_configuration;
+
+use crate::Snapshot;
+
+const TYPE: &str = "type.googleapis.com/";
+
+/// `{"@type": "type.googleapis.com/NAME", ...fields}`: protobuf's `Any`.
+fn any(name: &str, fields: Value) -> Value {
+    let mut message = json!({ "@type": format!("{TYPE}{name}") });
+    if let (Some(into), Value::Object(fields)) = (message.as_object_mut(), fields) {
+        into.extend(fields);
+    }
+    message
+}
+
+fn socket_address(address: std::net::SocketAddr) -> Value {
+    json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
+}
+
+/// A bootstrap file for a real Envoy: every listener, cluster and route of the snapshot as static
+/// resources, and its admin interface on `admin`.
+pub fn bootstrap(snapshot: &Snapshot, admin: std::net::SocketAddr) -> Value {
+    json!({
+        "node": { "id": snapshot.node.id, "cluster": snapshot.node.workload.canonical_name },
+        "admin": { "address": socket_address(admin) },
+        "static_resources": {
+            "listeners": snapshot.listeners.values()
+                .map(|l| listener::with_routes_inline(l, &snapshot.routes)).collect::<Vec<_>>(),
+            "clusters": snapshot.clusters.values()
+                .map(|c| cluster::with_endpoints_inline(c, snapshot.endpoints.get(&c.name).map(|e| &**e)))
+                .collect::<Vec<_>>(),
+        },
+    })
+}
