@@ -19,3 +19,4 @@
 pub mod gvk;
 pub mod network;
 pub mod node;
+pub mod store;
