@@ -20,3 +20,7 @@ pub mod gvk;
 pub mod network;
 pub mod node;
 pub mod store;
+
+pub mod defaults;
+pub mod patch;
+mod types;
