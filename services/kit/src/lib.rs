@@ -1,1 +1,27 @@
-//! placeholder
+//! What every sample service shares.
+//!
+//! A sample service is a `Router` built from typed configuration. This crate brings it from the
+//! command line to the network and surrounds it with what all services have:
+//!
+//! | module | question it answers |
+//! | --- | --- |
+//! | [`service`] | how does a service start, and what is around its routes? |
+//! | [`listen`] | on which address? |
+//! | [`server`] | how are connections accepted, served and ended? |
+//! | [`client`] | how does it call other services? |
+//! | [`propagation`] | which headers go from the request served to the requests made? |
+//! | [`metrics`] | what does `/metrics` show? |
+//! | [`telemetry`] | where do logs go? |
+//!
+//! Nothing here knows of a mesh or of Kubernetes: a service honours `http_proxy` and a few
+//! variables, and runs alone on a laptop just as well.
+
+pub mod client;
+pub mod listen;
+pub mod metrics;
+pub mod propagation;
+pub mod server;
+pub mod service;
+pub mod telemetry;
+
+pub use service::{Identity, Kit, SERVED_BY, ServeArgs, StartError, assemble, run};

@@ -1,0 +1,218 @@
+//! What surrounds the router of every service, and the way from the command line to a service
+//! that serves.
+
+use std::future::Future;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use http::header::{CONTENT_TYPE, HeaderName};
+
+use crate::listen::{self, ListenAddress, ListenError};
+use crate::metrics::Metrics;
+use crate::server::{self, ServeError};
+use crate::telemetry::{self, TelemetryArgs};
+
+/// The response header that names the pod that answered.
+pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+
+/// The flags that every service has.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// The port to listen on (the form that the upstream images take).
+    #[arg(value_name = "PORT", conflicts_with = "listen")]
+    pub port: Option<u16>,
+    /// Where to listen: a port, or an IP address and a port.
+    ///
+    /// A bare port is on loopback, or in a pod on the address of the container.
+    #[arg(long, alias = "listen-port", value_name = "[IP:]PORT")]
+    pub listen: Option<ListenAddress>,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+impl ServeArgs {
+    /// Where to listen, before the container's own address is considered.
+    #[must_use]
+    pub fn listen_address(&self, default_port: u16) -> ListenAddress {
+        self.listen
+            .unwrap_or(ListenAddress::Port(self.port.unwrap_or(default_port)))
+    }
+}
+
+/// Who a running service is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The service's name, for example `reviews`.
+    pub service: &'static str,
+    /// Its version, for example `v2`.
+    pub version: String,
+    /// The pod it runs in (the variable `HOSTNAME`), unknown outside a pod.
+    pub pod: Option<String>,
+}
+
+impl Identity {
+    /// The identity of a service of this process.
+    #[must_use]
+    pub fn new(service: &'static str, version: &str) -> Self {
+        let pod = std::env::var("HOSTNAME")
+            .ok()
+            .filter(|name| !name.is_empty());
+        Self {
+            service,
+            version: version.to_owned(),
+            pod,
+        }
+    }
+}
+
+/// What a service is built with.
+#[derive(Clone)]
+pub struct Kit {
+    /// Who the service is.
+    pub identity: Identity,
+    /// For calls to other services.
+    pub client: reqwest::Client,
+    /// Where it counts what it does.
+    pub metrics: Metrics,
+}
+
+impl Kit {
+    /// A kit with fresh metrics. Calls leave from `source` when it is given.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(identity: Identity, source: Option<std::net::IpAddr>) -> reqwest::Result<Self> {
+        Ok(Self {
+            identity,
+            client: crate::client::client(source)?,
+            metrics: Metrics::default(),
+        })
+    }
+}
+
+/// Why a service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address to listen on makes no sense.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The address cannot be bound.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The HTTP client cannot be set up.
+    #[error("cannot set up the HTTP client (see the variable http_proxy): {0}")]
+    Client(#[from] reqwest::Error),
+    /// The handlers for SIGTERM and SIGINT cannot be installed.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Starts a service: logs, client, listener, router; serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When something that it needs from its environment is missing or wrong.
+pub async fn run(
+    identity: Identity,
+    args: &ServeArgs,
+    default_port: u16,
+    router: impl FnOnce(&Kit) -> Router,
+) -> Result<(), StartError> {
+    telemetry::init(&args.telemetry);
+    let own_address = listen::container_address()?;
+    let kit = Kit::new(identity, own_address)?;
+    let listener = server::bind(args.listen_address(default_port).resolve(own_address)).await?;
+    let stop = server::stop_signal().map_err(StartError::Signals)?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!("Server listening on: http://{address}");
+    }
+    let router = assemble(&kit, router(&kit));
+    serve_until(listener, router, stop).await;
+    Ok(())
+}
+
+async fn serve_until(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
+    server::serve(listener, router, stop).await;
+    tracing::info!("stopped");
+}
+
+/// Surrounds a service's own routes with what every service has: `/metrics`, the access log,
+/// metrics of requests, and the header that names the pod.
+#[must_use]
+pub fn assemble(kit: &Kit, router: Router) -> Router {
+    router
+        .route(
+            "/metrics",
+            get(render_metrics).with_state(kit.metrics.clone()),
+        )
+        .layer(middleware::from_fn_with_state(kit.clone(), record))
+}
+
+async fn render_metrics(State(metrics): State<Metrics>) -> Response {
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        metrics.render(),
+    )
+        .into_response()
+}
+
+async fn record(State(kit): State<Kit>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let uri = request.uri().clone();
+    let mut response = next.run(request).await;
+    let elapsed = started.elapsed();
+    let status = response.status();
+    if let Some(pod) = kit.identity.pod.as_deref().and_then(|pod| pod.parse().ok()) {
+        response.headers_mut().insert(SERVED_BY, pod);
+    }
+    if matches!(uri.path(), "/health" | "/metrics") {
+        tracing::debug!(status = status.as_u16(), "{method} {uri}");
+        return response;
+    }
+    let milliseconds = elapsed.as_secs_f64() * 1000.0;
+    tracing::info!(
+        status = status.as_u16(),
+        ms = format_args!("{milliseconds:.1}"),
+        "{method} {}",
+        uri.path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str)
+    );
+    let labels = &[
+        ("service", kit.identity.service),
+        ("version", kit.identity.version.as_str()),
+        ("method", known_method(&method)),
+        ("code", status.as_str()),
+    ];
+    kit.metrics
+        .count("http_requests_total", "Requests served.", labels);
+    kit.metrics.observe(
+        "http_request_duration_seconds",
+        "Time from the head of a request to the head of its response.",
+        &labels[..2],
+        elapsed,
+    );
+    response
+}
+
+/// A method as a label: one of few, whatever clients send.
+fn known_method(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
