@@ -146,7 +146,6 @@ async fn serve_until(
 
 /// Surrounds a service's own routes with what every service has: `/metrics`, the access log,
 /// metrics of requests, and the header that names the pod.
-#[must_use]
 pub fn assemble(kit: &Kit, router: Router) -> Router {
     router
         .route(
