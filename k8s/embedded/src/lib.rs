@@ -23,4 +23,5 @@ pub mod store;
 
 pub mod defaults;
 pub mod patch;
+pub mod protobuf;
 mod types;
