@@ -1,1 +1,5 @@
-//! placeholder
+//! What the suites share: a cluster of their own, and ways to look at it as a person would.
+
+pub mod bookstore;
+pub mod dojo;
+pub mod kubectl;
