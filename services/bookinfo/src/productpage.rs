@@ -126,6 +126,10 @@ pub fn router(kit: &Kit, config: Config) -> Router {
             "/static/bookinfo.svg",
             get(|| async { asset("image/svg+xml", page::ICON) }),
         )
+        .route(
+            "/static/cover.svg",
+            get(|| async { asset("image/svg+xml", page::COVER) }),
+        )
         .fallback(|| async { (StatusCode::NOT_FOUND, Html(page::not_found())) })
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .with_state(Productpage {

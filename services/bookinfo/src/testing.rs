@@ -77,5 +77,5 @@ pub(crate) async fn serve(router: Router) -> u16 {
 
 /// A port of loopback that accepts connections and never answers.
 pub(crate) async fn silence() -> u16 {
-    serve(Router::new().fallback(|| std::future::pending::<()>())).await
+    serve(Router::new().fallback(std::future::pending::<()>)).await
 }

@@ -15,12 +15,14 @@ use super::calls::Part;
 pub(super) const STYLE: &str = include_str!("bookinfo.css");
 /// The icon of all pages.
 pub(super) const ICON: &str = include_str!("bookinfo.svg");
-const COVER: &str = include_str!("cover.svg");
+/// The drawing on the book.
+pub(super) const COVER: &str = include_str!("cover.svg");
 
 const TITLE: &str = "The Comedy of Errors";
 const DESCRIPTION: &str = "<a href=\"https://en.wikipedia.org/wiki/The_Comedy_of_Errors\">Wikipedia Summary</a>: \
-This is one of the earliest plays by <b>William Shakespeare's</b> hand. It is among his shortest and most \
-farcical works. Much of its humour comes from slapstick and mistaken identity, beside puns and word play.";
+Two pairs of twins, parted by a shipwreck as infants, turn up in the same town on the same day. \
+Whoever greets one meets the other, and blows, bills and kisses all go astray. \
+Of <b>William Shakespeare's</b> comedies none is shorter, and few are sillier.";
 /// The most stars that a reviewer can give.
 const MOST_STARS: u64 = 5;
 
@@ -53,7 +55,7 @@ pub(super) fn productpage(view: &View<'_>) -> String {
     let trail = trail(view);
     let content = format!(
         r#"<section class="book">
-<div class="cover">{COVER}</div>
+<img class="cover" src="/static/cover.svg" width="240" height="340" alt="Book cover: two laughing masks, mirror images of each other">
 <div>
 <p class="kicker">Play in five acts</p>
 <h1>{TITLE}</h1>
