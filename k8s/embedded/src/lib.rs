@@ -16,7 +16,9 @@
 //! Requests are JSON from end to end: objects are `serde_json::Value`s, and what is known about a
 //! kind (schema, defaults, validation, table columns) is looked up by its [`gvk::Gvk`].
 
+pub mod controllers;
 pub mod gvk;
+pub mod informers;
 pub mod network;
 pub mod node;
 pub mod store;
