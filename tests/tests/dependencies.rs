@@ -27,6 +27,13 @@ fn workspace() -> BTreeMap<String, Vec<Value>> {
 const MAY_USE: &[(&str, &[&str])] = &[
     ("dojo-kit", &[]),
     ("bookinfo", &["dojo-kit"]),
+    ("fleetman", &["dojo-kit"]),
+    ("hello", &["dojo-kit"]),
+    ("delivery", &["dojo-kit"]),
+    ("simple", &["dojo-kit"]),
+    ("booking", &["dojo-kit"]),
+    ("httpbin", &["dojo-kit"]),
+    ("userlist", &["dojo-kit"]),
     ("mesh-api", &[]),
     ("mesh-config", &[]),
     ("mesh-proxy", &["mesh-config"]),
