@@ -26,4 +26,5 @@ pub mod store;
 pub mod defaults;
 pub mod patch;
 pub mod protobuf;
+pub mod table;
 mod types;
