@@ -5,6 +5,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use dojo_kit::chaos::settings::Settings;
 use dojo_kit::{Identity, Kit, ServeArgs, StartError};
 use serde_json::json;
 
@@ -26,7 +27,14 @@ impl Args {
     /// When the service cannot start.
     pub async fn run(self) -> Result<(), StartError> {
         let identity = Identity::new("details", &self.version);
-        dojo_kit::run(identity, &self.serve, crate::PORT, |_: &Kit| router()).await
+        dojo_kit::run(
+            identity,
+            &self.serve,
+            crate::PORT,
+            Settings::default(),
+            |_: &Kit| router(),
+        )
+        .await
     }
 }
 

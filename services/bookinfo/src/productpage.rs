@@ -10,6 +10,7 @@ use axum::extract::{DefaultBodyLimit, Form, OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
+use dojo_kit::chaos::settings::Settings;
 use dojo_kit::{Identity, Kit, ServeArgs, StartError};
 use futures::StreamExt as _;
 
@@ -69,9 +70,13 @@ impl Args {
     pub async fn run(self) -> Result<(), StartError> {
         let identity = Identity::new("productpage", &self.version);
         let config = self.config();
-        dojo_kit::run(identity, &self.serve, crate::PORT, |kit: &Kit| {
-            router(kit, config)
-        })
+        dojo_kit::run(
+            identity,
+            &self.serve,
+            crate::PORT,
+            Settings::default(),
+            |kit: &Kit| router(kit, config),
+        )
         .await
     }
 

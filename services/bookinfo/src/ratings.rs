@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -9,6 +10,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use dojo_kit::chaos::settings::{ErrorType, Settings};
 use dojo_kit::{Identity, Kit, ServeArgs, StartError};
 use serde_json::{Value, json};
 
@@ -20,7 +22,8 @@ const MAX_PRODUCTS: usize = 256;
 /// The flags of ratings.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The version: `v1`.
+    /// The version: v1, or one that fails in its own way: v-faulty, v-delayed, v-unavailable,
+    /// v-unhealthy.
     #[arg(long, env = "SERVICE_VERSION", default_value = "v1")]
     pub version: String,
     /// What every service takes.
@@ -35,7 +38,47 @@ impl Args {
     /// When the service cannot start.
     pub async fn run(self) -> Result<(), StartError> {
         let identity = Identity::new("ratings", &self.version);
-        dojo_kit::run(identity, &self.serve, crate::PORT, |_: &Kit| router()).await
+        let chaos = chaos_of(&self.version);
+        dojo_kit::run(identity, &self.serve, crate::PORT, chaos, router).await
+    }
+}
+
+/// The version that admits in `/health` that it fails.
+const UNHEALTHY: &str = "v-unhealthy";
+
+/// The chaos that makes a version what it is. Flags and variables can change its rates and times.
+fn chaos_of(version: &str) -> Settings {
+    let of_get = Settings {
+        method: Some("GET".into()),
+        path: Some("/ratings/*".into()),
+        error_code: 503,
+        error_message: Some("Service unavailable".into()),
+        ..Settings::default()
+    };
+    match version {
+        "v-faulty" => Settings {
+            error_rate: 0.5,
+            ..of_get
+        },
+        "v-delayed" => Settings {
+            error_rate: 0.5,
+            error_type: ErrorType::Delay,
+            error_delay: Duration::from_secs(7),
+            // After the wait it answers as if nothing had been.
+            error_code: 200,
+            ..of_get
+        },
+        "v-unavailable" => Settings {
+            error_rate: 1.0,
+            alternate: Some(Duration::from_secs(60)),
+            ..of_get
+        },
+        UNHEALTHY => Settings {
+            error_rate: 1.0,
+            alternate: Some(Duration::from_secs(15 * 60)),
+            ..of_get
+        },
+        _ => Settings::default(),
     }
 }
 
@@ -43,18 +86,24 @@ impl Args {
 type Posted = Arc<Mutex<HashMap<i64, Value>>>;
 
 /// The routes of ratings.
-pub fn router() -> Router {
+pub fn router(kit: &Kit) -> Router {
     Router::new()
-        .route(
-            "/health",
-            get(|| async {
-                crate::json_text(StatusCode::OK, r#"{"status":"Ratings is healthy"}"#)
-            }),
-        )
+        .route("/health", get(health).with_state(kit.clone()))
         .route("/ratings/{id}", get(show).post(keep))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Posted::default())
+}
+
+async fn health(State(kit): State<Kit>) -> Response {
+    if kit.identity.version == UNHEALTHY && kit.chaos.in_force() {
+        crate::json_text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            r#"{"status":"Ratings is not healthy"}"#,
+        )
+    } else {
+        crate::json_text(StatusCode::OK, r#"{"status":"Ratings is healthy"}"#)
+    }
 }
 
 async fn show(State(posted): State<Posted>, Path(id): Path<String>) -> Response {
@@ -116,7 +165,22 @@ fn product(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{get, post};
+    use crate::testing::{get, kit, post};
+
+    fn router() -> Router {
+        super::router(&kit("ratings", None))
+    }
+
+    /// The whole service, as it runs in this version.
+    fn version(version: &str, seed: u64) -> Router {
+        let mut kit = kit("ratings", None);
+        kit.identity.version = version.to_owned();
+        let kit = kit.with_chaos(Settings {
+            seed: Some(seed),
+            ..chaos_of(version)
+        });
+        dojo_kit::assemble(&kit, super::router(&kit))
+    }
 
     #[tokio::test]
     async fn two_reviewers_and_their_stars() {
@@ -192,5 +256,55 @@ mod tests {
         assert_eq!(product("abc"), None);
         assert_eq!(product(""), None);
         assert_eq!(product("99999999999999999999"), None);
+    }
+
+    #[tokio::test]
+    async fn v_faulty_fails_about_every_second_time() {
+        let router = version("v-faulty", 1);
+        let mut failed = 0;
+        for _ in 0..200 {
+            let answer = get(router.clone(), "/ratings/0").await;
+            if answer.status == 503 {
+                assert_eq!(answer.body, r#"{"error":"Service unavailable"}"#);
+                failed += 1;
+            }
+        }
+        assert!((65..=135).contains(&failed), "{failed}");
+        assert_eq!(post(router, "/ratings/0", "{}").await.status, 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn v_delayed_takes_seven_seconds_about_every_second_time() {
+        let router = version("v-delayed", 1);
+        let mut slow = 0;
+        for _ in 0..200 {
+            let started = tokio::time::Instant::now();
+            assert_eq!(get(router.clone(), "/ratings/0").await.status, 200);
+            match started.elapsed().as_secs() {
+                0 => {}
+                7 => slow += 1,
+                other => panic!("{other} s"),
+            }
+        }
+        assert!((65..=135).contains(&slow), "{slow}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn v_unavailable_and_v_unhealthy_take_turns() {
+        for (name, period, health) in [("v-unavailable", 60, 200), ("v-unhealthy", 900, 500)] {
+            let router = version(name, 1);
+            for (status, health) in [(200, 200), (503, health), (200, 200)] {
+                assert_eq!(get(router.clone(), "/ratings/0").await.status, status);
+                let answer = get(router.clone(), "/health").await;
+                assert_eq!(answer.status, health);
+                let text = if health == 200 {
+                    "Ratings is healthy"
+                } else {
+                    "Ratings is not healthy"
+                };
+                assert_eq!(answer.body, format!(r#"{{"status":"{text}"}}"#));
+                tokio::time::advance(Duration::from_secs(period)).await;
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use dojo_kit::chaos::settings::Settings;
 use dojo_kit::{Identity, Kit, SERVED_BY, ServeArgs, StartError};
 use serde_json::{Value, json};
 
@@ -67,9 +68,13 @@ impl Args {
     pub async fn run(self) -> Result<(), StartError> {
         let identity = Identity::new("reviews", &self.version);
         let config = self.config();
-        dojo_kit::run(identity, &self.serve, crate::PORT, |kit: &Kit| {
-            router(kit, config)
-        })
+        dojo_kit::run(
+            identity,
+            &self.serve,
+            crate::PORT,
+            Settings::default(),
+            |kit: &Kit| router(kit, config),
+        )
         .await
     }
 

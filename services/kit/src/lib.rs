@@ -10,13 +10,16 @@
 //! | [`server`] | how are connections accepted, served and ended? |
 //! | [`client`] | how does it call other services? |
 //! | [`propagation`] | which headers go from the request served to the requests made? |
+//! | [`chaos`] | which errors and delays happen on purpose? |
 //! | [`metrics`] | what does `/metrics` show? |
 //! | [`telemetry`] | where do logs go? |
 //!
 //! Nothing here knows of a mesh or of Kubernetes: a service honours `http_proxy` and a few
 //! variables, and runs alone on a laptop just as well.
 
+pub mod chaos;
 pub mod client;
+pub mod duration;
 pub mod listen;
 pub mod metrics;
 pub mod propagation;

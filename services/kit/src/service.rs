@@ -11,6 +11,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::{CONTENT_TYPE, HeaderName};
 
+use crate::chaos::args::{ChaosArgs, Switch};
+use crate::chaos::layer::ChaosLayer;
+use crate::chaos::settings::{Invalid, Settings};
+use crate::chaos::{self, Chaos};
 use crate::listen::{self, ListenAddress, ListenError};
 use crate::metrics::Metrics;
 use crate::server::{self, ServeError};
@@ -30,6 +34,9 @@ pub struct ServeArgs {
     /// A bare port is on loopback, or in a pod on the address of the container.
     #[arg(long, alias = "listen-port", value_name = "[IP:]PORT")]
     pub listen: Option<ListenAddress>,
+    /// Errors and delays on purpose.
+    #[command(flatten)]
+    pub chaos: ChaosArgs,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
@@ -79,19 +86,33 @@ pub struct Kit {
     pub client: reqwest::Client,
     /// Where it counts what it does.
     pub metrics: Metrics,
+    /// What happens to its requests on purpose.
+    pub chaos: Chaos,
+    /// Whether chaos can be changed while it runs.
+    pub chaos_api: Switch,
 }
 
 impl Kit {
-    /// A kit with fresh metrics. Calls leave from `source` when it is given.
+    /// A kit with fresh metrics and no chaos. Calls leave from `source` when it is given.
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
     pub fn new(identity: Identity, source: Option<std::net::IpAddr>) -> reqwest::Result<Self> {
+        let metrics = Metrics::default();
         Ok(Self {
+            chaos: Chaos::new(identity.service, Settings::default(), metrics.clone()),
+            chaos_api: Switch::On,
             identity,
             client: crate::client::client(source)?,
-            metrics: Metrics::default(),
+            metrics,
         })
+    }
+
+    /// The same with this chaos, which must be valid.
+    #[must_use]
+    pub fn with_chaos(mut self, settings: Settings) -> Self {
+        self.chaos = Chaos::new(self.identity.service, settings, self.metrics.clone());
+        self
     }
 }
 
@@ -101,6 +122,9 @@ pub enum StartError {
     /// The address to listen on makes no sense.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The chaos asked for makes no sense.
+    #[error("chaos cannot be as asked for: {0}")]
+    Chaos(#[from] Invalid),
     /// The address cannot be bound.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -114,17 +138,22 @@ pub enum StartError {
 
 /// Starts a service: logs, client, listener, router; serves until SIGTERM or SIGINT.
 ///
+/// `own_chaos` is the chaos that belongs to the service's version; flags and variables change it.
+///
 /// # Errors
 /// When something that it needs from its environment is missing or wrong.
 pub async fn run(
     identity: Identity,
     args: &ServeArgs,
     default_port: u16,
+    own_chaos: Settings,
     router: impl FnOnce(&Kit) -> Router,
 ) -> Result<(), StartError> {
     telemetry::init(&args.telemetry);
     let own_address = listen::container_address()?;
-    let kit = Kit::new(identity, own_address)?;
+    let chaos = args.chaos.settings(own_chaos)?;
+    let mut kit = Kit::new(identity, own_address)?.with_chaos(chaos);
+    kit.chaos_api = args.chaos.chaos_api;
     let listener = server::bind(args.listen_address(default_port).resolve(own_address)).await?;
     let stop = server::stop_signal().map_err(StartError::Signals)?;
     if let Ok(address) = listener.local_addr() {
@@ -144,21 +173,24 @@ async fn serve_until(
     tracing::info!("stopped");
 }
 
-/// Surrounds a service's own routes with what every service has: `/metrics`, the access log,
-/// metrics of requests, and the header that names the pod.
+/// Surrounds a service's own routes with what every service has: chaos, `/chaos`, `/metrics`, the
+/// access log, metrics of requests, and the header that names the pod.
 pub fn assemble(kit: &Kit, router: Router) -> Router {
+    let router = match kit.chaos_api {
+        Switch::On => router.merge(chaos::api::router(kit.chaos.clone())),
+        Switch::Off => router,
+    };
     router
-        .route(
-            "/metrics",
-            get(render_metrics).with_state(kit.metrics.clone()),
-        )
+        .route("/metrics", get(render_metrics).with_state(kit.clone()))
+        .layer(ChaosLayer::new(kit.chaos.clone()))
         .layer(middleware::from_fn_with_state(kit.clone(), record))
 }
 
-async fn render_metrics(State(metrics): State<Metrics>) -> Response {
+async fn render_metrics(State(kit): State<Kit>) -> Response {
+    kit.chaos.refresh_metrics();
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        metrics.render(),
+        kit.metrics.render(),
     )
         .into_response()
 }

@@ -208,7 +208,7 @@ async fn the_json_api_passes_answers_and_statuses_on() {
     let shop = shop(
         details().await,
         constant(503, "").await,
-        serve(crate::ratings::router()).await,
+        serve(crate::ratings::router(&kit("ratings", Some("ratings-pod")))).await,
     );
     let products = get(shop.clone(), "/api/v1/products").await;
     assert_eq!(products.content_type, "application/json");

@@ -61,7 +61,7 @@ async fn the_id_must_be_an_integer() {
 
 #[tokio::test]
 async fn v2_and_v3_show_the_stars_of_ratings_in_their_colour() {
-    let port = serve(crate::ratings::router()).await;
+    let port = serve(crate::ratings::router(&kit("ratings", Some("ratings-pod")))).await;
     for (version, color) in [("v2", "black"), ("v3", "red")] {
         let flags =
             format!("--version {version} --ratings-hostname 127.0.0.1 --ratings-port {port}");
@@ -163,7 +163,7 @@ async fn headers_of_the_user_and_the_trace_reach_ratings_and_no_others() {
 async fn the_pod_of_ratings_is_named_in_a_header() {
     let ratings = dojo_kit::assemble(
         &kit("ratings", Some("ratings-pod")),
-        crate::ratings::router(),
+        crate::ratings::router(&kit("ratings", Some("ratings-pod"))),
     );
     let port = serve(ratings).await;
     let flags = format!("--version v2 --ratings-hostname 127.0.0.1 --ratings-port {port}");
