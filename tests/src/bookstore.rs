@@ -34,7 +34,11 @@ impl Reader {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(30))
             .build()?;
-        Ok(Self { http, base: format!("http://127.0.0.1:{port}"), cookie: None })
+        Ok(Self {
+            http,
+            base: format!("http://127.0.0.1:{port}"),
+            cookie: None,
+        })
     }
 
     /// Somebody who logs in with the form of the page.
@@ -44,8 +48,17 @@ impl Reader {
     pub async fn logged_in(port: u16, user: &str) -> anyhow::Result<Self> {
         let mut reader = Self::new(port)?;
         let form = [("username", user), ("passwd", "any")];
-        let answer = reader.http.post(format!("{}/login", reader.base)).form(&form).send().await?;
-        let cookie = answer.headers().get("set-cookie").context("a session cookie")?.to_str()?;
+        let answer = reader
+            .http
+            .post(format!("{}/login", reader.base))
+            .form(&form)
+            .send()
+            .await?;
+        let cookie = answer
+            .headers()
+            .get("set-cookie")
+            .context("a session cookie")?
+            .to_str()?;
         reader.cookie = Some(cookie.split(';').next().unwrap_or_default().to_owned());
         Ok(reader)
     }

@@ -30,7 +30,10 @@ pub fn binary() -> &'static Path {
             build.arg("--release");
         }
         build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        assert!(build.status().expect("cargo runs").success(), "meshdojo does not build");
+        assert!(
+            build.status().expect("cargo runs").success(),
+            "meshdojo does not build"
+        );
         folder.join("meshdojo")
     })
 }
@@ -45,7 +48,9 @@ pub fn free_gateway_port() -> u16 {
     loop {
         let http = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let port = http.local_addr().expect("bound").port();
-        if port < u16::MAX - HTTPS_OFFSET && TcpListener::bind(("127.0.0.1", port + HTTPS_OFFSET)).is_ok() {
+        if port < u16::MAX - HTTPS_OFFSET
+            && TcpListener::bind(("127.0.0.1", port + HTTPS_OFFSET)).is_ok()
+        {
             return port;
         }
     }
@@ -64,7 +69,10 @@ impl Dojo {
     /// # Errors
     /// What `up` said.
     pub fn up(apps: &[&str]) -> anyhow::Result<Self> {
-        let dojo = Self { home: tempfile::tempdir()?, port: free_gateway_port() };
+        let dojo = Self {
+            home: tempfile::tempdir()?,
+            port: free_gateway_port(),
+        };
         dojo.up_again(apps)?;
         Ok(dojo)
     }
@@ -77,7 +85,11 @@ impl Dojo {
         let port = self.port.to_string();
         let output = self.meshdojo(&[&["up", "--gateway-port", &port], apps].concat())?;
         let log = std::fs::read_to_string(self.folder().join("cluster.log")).unwrap_or_default();
-        ensure!(output.status.success(), "{}\n{log}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "{}\n{log}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(output)
     }
 
@@ -117,7 +129,9 @@ impl Dojo {
     pub fn process(&self) -> anyhow::Result<i32> {
         let status = self.meshdojo(&["status", "-o", "json"])?;
         let status: serde_json::Value = serde_json::from_slice(&status.stdout)?;
-        let process = status["process"].as_i64().context("the cluster does not run")?;
+        let process = status["process"]
+            .as_i64()
+            .context("the cluster does not run")?;
         Ok(process.try_into()?)
     }
 }
@@ -125,7 +139,8 @@ impl Dojo {
 impl Drop for Dojo {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.folder().join("cluster.log")).unwrap_or_default();
+            let log =
+                std::fs::read_to_string(self.folder().join("cluster.log")).unwrap_or_default();
             eprintln!("the cluster's log:\n{log}");
         }
         let _ = self.meshdojo(&["down", "--purge"]);
@@ -138,15 +153,24 @@ impl Drop for Dojo {
 /// When it cannot be started.
 pub fn meshdojo(home: &Path, args: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new(binary());
-    command.args(args).env("MESHDOJO_HOME", home).env_remove("MESHDOJO_NAME");
-    command.output().with_context(|| format!("running {}", binary().display()))
+    command
+        .args(args)
+        .env("MESHDOJO_HOME", home)
+        .env_remove("MESHDOJO_NAME");
+    command
+        .output()
+        .with_context(|| format!("running {}", binary().display()))
 }
 
 /// Waits until `look` gives a value.
 ///
 /// # Errors
 /// After the deadline, with what `look` said last.
-pub async fn eventually<T, F>(what: &str, within: Duration, mut look: impl FnMut() -> F) -> anyhow::Result<T>
+pub async fn eventually<T, F>(
+    what: &str,
+    within: Duration,
+    mut look: impl FnMut() -> F,
+) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,
 {

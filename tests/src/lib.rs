@@ -2,4 +2,5 @@
 
 pub mod bookstore;
 pub mod dojo;
+pub mod envoy;
 pub mod kubectl;

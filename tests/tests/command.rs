@@ -44,11 +44,18 @@ fn without_a_cluster_the_remedy_is_told() {
     for verb in ["kubeconfig", "env"] {
         let output = meshdojo(home.path(), &[verb]).unwrap();
         assert_eq!(code(&output), 4);
-        assert!(err(&output).contains("start it with `meshdojo up`"), "{}", err(&output));
+        assert!(
+            err(&output).contains("start it with `meshdojo up`"),
+            "{}",
+            err(&output)
+        );
         assert!(out(&output).is_empty());
     }
     let down = meshdojo(home.path(), &["down"]).unwrap();
-    assert_eq!((code(&down), err(&down).trim()), (0, r#"cluster "meshdojo" is not running"#));
+    assert_eq!(
+        (code(&down), err(&down).trim()),
+        (0, r#"cluster "meshdojo" is not running"#)
+    );
     let status = meshdojo(home.path(), &["status", "-o", "json"]).unwrap();
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["running"], false);
@@ -62,23 +69,37 @@ fn a_port_in_use_is_4_and_starts_nothing() {
     let output = meshdojo(home.path(), &["up", "--gateway-port", &port.to_string()]).unwrap();
     assert_eq!(code(&output), 4, "{}", err(&output));
     let message = err(&output);
-    assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains("--gateway-port"), "{message}");
+    assert!(
+        message.contains(&format!("127.0.0.1:{port}")) && message.contains("--gateway-port"),
+        "{message}"
+    );
     let status = meshdojo(home.path(), &["status"]).unwrap();
     assert!(out(&status).contains("not running"), "{}", out(&status));
 }
 
 #[test]
 fn an_unwritable_home_is_4_and_named() {
-    let output = meshdojo("/proc/no-such-home".as_ref(), &["up", "--gateway-port", &free_gateway_port().to_string()]).unwrap();
+    let output = meshdojo(
+        "/proc/no-such-home".as_ref(),
+        &["up", "--gateway-port", &free_gateway_port().to_string()],
+    )
+    .unwrap();
     assert_eq!(code(&output), 4, "{}", err(&output));
-    assert!(err(&output).contains("/proc/no-such-home") && err(&output).contains("MESHDOJO_HOME"), "{}", err(&output));
+    assert!(
+        err(&output).contains("/proc/no-such-home") && err(&output).contains("MESHDOJO_HOME"),
+        "{}",
+        err(&output)
+    );
 }
 
 #[test]
 fn version_and_completion_print_data_only() {
     let home = tempfile::tempdir().unwrap();
     let version = meshdojo(home.path(), &["version"]).unwrap();
-    assert_eq!(out(&version), format!("meshdojo {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        out(&version),
+        format!("meshdojo {}\n", env!("CARGO_PKG_VERSION"))
+    );
     for shell in ["bash", "zsh", "fish"] {
         let completion = meshdojo(home.path(), &["completion", shell]).unwrap();
         assert!(out(&completion).contains("meshdojo") && err(&completion).is_empty());
@@ -90,23 +111,48 @@ async fn two_clusters_stand_side_by_side_and_up_can_be_repeated() {
     let one = Dojo::up(&["bookinfo"]).unwrap();
     let two = Dojo::up(&["bookinfo"]).unwrap();
     for dojo in [&one, &two] {
-        assert!(Reader::new(dojo.port).unwrap().page().await.unwrap().0.contains("<title>"));
+        assert!(
+            Reader::new(dojo.port)
+                .unwrap()
+                .page()
+                .await
+                .unwrap()
+                .0
+                .contains("<title>")
+        );
     }
     let before = one.process().unwrap();
     let again = one.up_again(&["bookinfo"]).unwrap();
-    assert!(err(&again).contains("is running already"), "{}", err(&again));
-    assert!(!err(&again).contains('\x1b'), "no control sequences in a pipe: {:?}", err(&again));
-    assert!(out(&again).contains(&format!("http://127.0.0.1:{}/productpage", one.port)), "{}", out(&again));
+    assert!(
+        err(&again).contains("is running already"),
+        "{}",
+        err(&again)
+    );
+    assert!(
+        !err(&again).contains('\x1b'),
+        "no control sequences in a pipe: {:?}",
+        err(&again)
+    );
+    assert!(
+        out(&again).contains(&format!("http://127.0.0.1:{}/productpage", one.port)),
+        "{}",
+        out(&again)
+    );
     assert_eq!(one.process().unwrap(), before);
 
     assert!(one.meshdojo(&["down"]).unwrap().status.success());
-    assert!(Reader::new(two.port).unwrap().page().await.is_ok(), "the other goes on");
+    assert!(
+        Reader::new(two.port).unwrap().page().await.is_ok(),
+        "the other goes on"
+    );
 
     // Its objects were kept; the application comes back without being applied.
     one.up_again(&["none"]).unwrap();
-    eventually("the page of the restarted cluster", Duration::from_secs(30), async || {
-        Reader::new(one.port)?.page().await.map(drop)
-    })
+    eventually(
+        "the page of the restarted cluster",
+        Duration::from_secs(30),
+        async || Reader::new(one.port)?.page().await.map(drop),
+    )
     .await
     .unwrap();
 }

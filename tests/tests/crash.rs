@@ -8,7 +8,10 @@ use dojo_tests::{
     dojo::{Dojo, eventually},
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::{Api, ResourceExt, api::{ListParams, PostParams}};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, PostParams},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -35,7 +38,11 @@ fn processes() -> Vec<Process> {
             }
             let command = std::fs::read(folder.path().join("cmdline")).ok()?;
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            Some(Process { pid, parent: fields[1].parse().ok()?, command })
+            Some(Process {
+                pid,
+                parent: fields[1].parse().ok()?,
+                command,
+            })
         })
         .collect()
 }
@@ -46,7 +53,8 @@ fn family(root: i32) -> Vec<Process> {
     let mut members = Vec::new();
     let mut all = processes();
     loop {
-        let (children, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|p| found.contains(&p.parent));
+        let (children, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|p| found.contains(&p.parent));
         if children.is_empty() {
             return members;
         }
@@ -73,11 +81,20 @@ async fn page_serves(dojo: &Dojo) -> anyhow::Result<()> {
 async fn is_restarted(dojo: &Dojo, container: &str, command: &str) -> anyhow::Result<()> {
     let pods: Api<Pod> = Api::namespaced(dojo.client().await?, "default");
     let restarts = async || {
-        let pod = pods.list(&ListParams::default().labels("app=productpage")).await?;
+        let pod = pods
+            .list(&ListParams::default().labels("app=productpage"))
+            .await?;
         let pod = pod.items.first().context("a productpage pod")?.clone();
         let status = pod.status.unwrap_or_default();
-        let all = status.container_statuses.into_iter().chain(status.init_container_statuses).flatten();
-        let found = all.into_iter().find(|c| c.name == container).context("the container")?;
+        let all = status
+            .container_statuses
+            .into_iter()
+            .chain(status.init_container_statuses)
+            .flatten();
+        let found = all
+            .into_iter()
+            .find(|c| c.name == container)
+            .context("the container")?;
         anyhow::Ok((pod.metadata.name.unwrap_or_default(), found.restart_count))
     };
     let (pod, before) = restarts().await?;
@@ -97,7 +114,9 @@ async fn is_restarted(dojo: &Dojo, container: &str, command: &str) -> anyhow::Re
 
 fn environment_names(pid: i32, pod: &str) -> bool {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|b| *b == 0).any(|v| v == format!("HOSTNAME={pod}").as_bytes())
+    environment
+        .split(|b| *b == 0)
+        .any(|v| v == format!("HOSTNAME={pod}").as_bytes())
 }
 
 #[tokio::test]
@@ -111,7 +130,10 @@ async fn every_kill_is_survived() -> anyhow::Result<()> {
     let maps: Api<ConfigMap> = Api::namespaced(dojo.client().await?, "default");
     for number in 0..50 {
         let map = ConfigMap {
-            metadata: kube::api::ObjectMeta { name: Some(format!("kept-{number}")), ..Default::default() },
+            metadata: kube::api::ObjectMeta {
+                name: Some(format!("kept-{number}")),
+                ..Default::default()
+            },
             ..Default::default()
         };
         maps.create(&PostParams::default(), &map).await?;
@@ -120,18 +142,28 @@ async fn every_kill_is_survived() -> anyhow::Result<()> {
     let children: Vec<i32> = family(cluster).into_iter().map(|p| p.pid).collect();
     ensure!(children.len() >= 14, "{} processes", children.len());
     kill_9(cluster);
-    eventually("the end of every process of the cluster", SOON, async || {
-        let left: Vec<String> =
-            processes().into_iter().filter(|p| children.contains(&p.pid)).map(|p| p.command).collect();
-        ensure!(left.is_empty(), "still there: {left:?}");
-        Ok(())
-    })
+    eventually(
+        "the end of every process of the cluster",
+        SOON,
+        async || {
+            let left: Vec<String> = processes()
+                .into_iter()
+                .filter(|p| children.contains(&p.pid))
+                .map(|p| p.command)
+                .collect();
+            ensure!(left.is_empty(), "still there: {left:?}");
+            Ok(())
+        },
+    )
     .await?;
 
     dojo.up_again(&["none"])?;
     let maps: Api<ConfigMap> = Api::namespaced(dojo.client().await?, "default");
     let kept = maps.list(&ListParams::default()).await?;
-    let kept = kept.iter().filter(|map| map.name_any().starts_with("kept-")).count();
+    let kept = kept
+        .iter()
+        .filter(|map| map.name_any().starts_with("kept-"))
+        .count();
     ensure!(kept == 50, "{kept} of 50 objects survived");
     page_serves(&dojo).await
 }

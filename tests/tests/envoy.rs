@@ -1,0 +1,252 @@
+//! A real Envoy accepts what we say in its words.
+
+use std::{collections::BTreeMap, process::Command, sync::Arc, time::Duration};
+
+use dojo_tests::envoy;
+use mesh_config::*;
+
+/// Every kind of resource with every field set.
+fn everything() -> Snapshot {
+    let text = |s: &str| s.to_owned();
+    let mutation = HeaderMutation {
+        set: vec![(text("x-set"), text("1"))],
+        add: vec![(text("x-add"), text("%REQ(x-b)%"))],
+        remove: vec![text("x-gone")],
+    };
+    let forward = Forward {
+        clusters: vec![
+            WeightedCluster {
+                name: names::outbound(80, "v1", "a"),
+                weight: 90,
+                request_headers: mutation.clone(),
+                response_headers: mutation.clone(),
+            },
+            WeightedCluster {
+                name: names::outbound(80, "v2", "a"),
+                weight: 10,
+                request_headers: HeaderMutation::default(),
+                response_headers: HeaderMutation::default(),
+            },
+        ],
+        timeout: Some(Duration::from_millis(1500)),
+        retry: Some(RetryPolicy {
+            retry_on: vec![text("connect-failure"), text("retriable-status-codes")],
+            num_retries: 2,
+            per_try_timeout: Some(Duration::from_millis(250)),
+            retriable_status_codes: vec![503],
+            other_host: true,
+        }),
+        rewrite: Some(Rewrite {
+            prefix: Some(text("/")),
+            regex: None,
+            authority: Some(text("b")),
+        }),
+    };
+    let route = |matches, action| Route {
+        name: text("named"),
+        matches,
+        action,
+        fault: Some(Fault {
+            delay: Some(Delay {
+                fixed: Duration::from_secs(7),
+                percent: Percent::from_percent(12.5).unwrap(),
+            }),
+            abort: Some(Abort {
+                status: AbortStatus::Http(500),
+                percent: Percent::HUNDRED,
+            }),
+        }),
+        request_headers: mutation.clone(),
+        response_headers: mutation.clone(),
+        decorator: text("a:80/*"),
+    };
+    let picky = RouteMatch {
+        path: PathMatch::Prefix(text("/api")),
+        ignore_path_case: true,
+        headers: vec![
+            HeaderMatch {
+                name: text("end-user"),
+                value: ValueMatch::Value(StringMatch::Exact(text("jason"))),
+                invert: false,
+            },
+            HeaderMatch {
+                name: text("x-off"),
+                value: ValueMatch::Value(StringMatch::Regex(text("a.*"))),
+                invert: true,
+            },
+            HeaderMatch {
+                name: text(":method"),
+                value: ValueMatch::Present,
+                invert: false,
+            },
+        ],
+        query: vec![QueryMatch {
+            name: text("q"),
+            value: ValueMatch::Value(StringMatch::Prefix(text("x"))),
+        }],
+    };
+    let exact = RouteMatch {
+        path: PathMatch::Exact(text("/old")),
+        ..RouteMatch::any()
+    };
+    let regex = RouteMatch {
+        path: PathMatch::Regex(text("/v[12]/.*")),
+        ..RouteMatch::any()
+    };
+    let redirect = Redirect {
+        status: 302,
+        path: Some(RedirectPath::Full(text("/new"))),
+        authority: Some(text("c")),
+        scheme: Some(text("https")),
+        port: Some(8443),
+    };
+    let regex_rewrite = Forward {
+        rewrite: Some(Rewrite {
+            regex: Some(RegexRewrite {
+                pattern: text("/v(.)/"),
+                substitution: text(r"/\1/"),
+            }),
+            ..Rewrite::default()
+        }),
+        ..forward.clone()
+    };
+    let table = RouteConfiguration {
+        name: text("80"),
+        virtual_hosts: vec![VirtualHost {
+            name: text("a:80"),
+            domains: vec![text("a"), text("*.a"), text("a.*")],
+            routes: vec![
+                route(picky, RouteAction::Forward(forward)),
+                route(exact, RouteAction::Redirect(redirect)),
+                route(regex, RouteAction::Forward(regex_rewrite)),
+                route(
+                    RouteMatch::any(),
+                    RouteAction::DirectResponse(DirectResponse {
+                        status: 418,
+                        body: text("tea"),
+                    }),
+                ),
+            ],
+        }],
+    };
+    let http = HttpConnectionManager {
+        stat_prefix: text("outbound_80"),
+        route_config: text("80"),
+    };
+    let tcp = TcpProxy {
+        stat_prefix: text("tcp"),
+        cluster: names::outbound(80, "v1", "a"),
+    };
+    let chain = |name: &str, destination_port, filter| FilterChain {
+        name: text(name),
+        destination_port,
+        destinations: vec![],
+        filter,
+    };
+    let listener = |name: &str, direction, accept, filter_chains| Listener {
+        name: text(name),
+        address: "127.0.0.1:0".parse().unwrap(),
+        direction,
+        accept,
+        filter_chains,
+    };
+    let listeners = [
+        listener(
+            "virtualOutbound",
+            TrafficDirection::Outbound,
+            Accept::HttpProxy,
+            vec![chain("80", None, NetworkFilter::Http(http.clone()))],
+        ),
+        listener(
+            "redirected",
+            TrafficDirection::Outbound,
+            Accept::Redirected,
+            vec![
+                chain("80", Some(80), NetworkFilter::Http(http.clone())),
+                chain("rest", None, NetworkFilter::Tcp(tcp.clone())),
+            ],
+        ),
+        listener(
+            "inbound",
+            TrafficDirection::Inbound,
+            Accept::Direct,
+            vec![chain("any", None, NetworkFilter::Sniff { http, tcp })],
+        ),
+    ];
+    let cluster = |name: String, discovery, lb_policy, protocol| Cluster {
+        name,
+        discovery,
+        lb_policy,
+        protocol,
+        connect_timeout: Duration::from_secs(10),
+        service: Some(ServiceRef {
+            host: text("a"),
+            name: text("a"),
+            namespace: text("default"),
+        }),
+    };
+    let clusters = [
+        cluster(
+            names::outbound(80, "v1", "a"),
+            Discovery::Eds,
+            LbPolicy::RoundRobin,
+            UpstreamProtocol::Http1,
+        ),
+        cluster(
+            names::outbound(80, "v2", "a"),
+            Discovery::Eds,
+            LbPolicy::LeastRequest,
+            UpstreamProtocol::Http2,
+        ),
+        cluster(
+            names::PASSTHROUGH_CLUSTER.into(),
+            Discovery::OriginalDst,
+            LbPolicy::Random,
+            UpstreamProtocol::UseDownstream,
+        ),
+    ];
+    let endpoint = |address: &str, health| Endpoint {
+        address: address.parse().unwrap(),
+        health,
+        workload: Arc::default(),
+        in_mesh: true,
+    };
+    let assignment = ClusterLoadAssignment {
+        cluster_name: names::outbound(80, "v1", "a"),
+        endpoints: vec![
+            endpoint("127.0.0.1:1", HealthStatus::Healthy),
+            endpoint("[::1]:2", HealthStatus::Draining),
+        ],
+    };
+    let by_name = |l: Listener| (l.name.clone(), Arc::new(l));
+    Snapshot {
+        version: 1,
+        node: Arc::new(Node {
+            id: text("sidecar~127.0.0.1~a.default~default.svc.cluster.local"),
+            ..Node::default()
+        }),
+        listeners: listeners.map(by_name).into(),
+        routes: BTreeMap::from([(table.name.clone(), Arc::new(table))]),
+        clusters: clusters.map(|c| (c.name.clone(), Arc::new(c))).into(),
+        endpoints: BTreeMap::from([(assignment.cluster_name.clone(), Arc::new(assignment))]),
+    }
+}
+
+#[test]
+fn a_snapshot_in_envoys_words_is_a_valid_bootstrap() {
+    let Some(envoy) = envoy::binary() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("envoy.json");
+    let bootstrap = mesh_config::envoy::bootstrap(&everything(), "127.0.0.1:0".parse().unwrap());
+    std::fs::write(&file, serde_json::to_vec_pretty(&bootstrap).unwrap()).unwrap();
+    let output = Command::new(envoy)
+        .args(["--mode", "validate", "-l", "error", "-c"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
