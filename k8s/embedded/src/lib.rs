@@ -16,12 +16,18 @@
 //! Requests are JSON from end to end: objects are `serde_json::Value`s, and what is known about a
 //! kind (schema, defaults, validation, table columns) is looked up by its [`gvk::Gvk`].
 
+pub mod admission;
+pub mod auth;
 pub mod controllers;
+pub mod crd;
+pub mod discovery;
 pub mod gvk;
 pub mod informers;
 pub mod network;
 pub mod node;
+pub mod server;
 pub mod store;
+mod versions;
 
 pub mod defaults;
 pub mod patch;

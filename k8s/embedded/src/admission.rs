@@ -1,0 +1,4 @@
+//! What happens to an object between decoding and storing: defaults that need the cluster, and
+//! webhooks.
+
+pub mod services;

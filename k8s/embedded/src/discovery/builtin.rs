@@ -1,0 +1,267 @@
+//! The built-in kinds: one line each.
+//!
+//! What is not in this table and is no custom resource does not exist for a client: discovery does
+//! not name it, and its path answers 404.
+
+use super::{Origin, Resource, Subresource};
+use crate::gvk::Gvk;
+use k8s_openapi::api::admissionregistration::v1 as admissionregistration;
+use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::authentication::v1 as authentication;
+use k8s_openapi::api::authorization::v1 as authorization;
+use k8s_openapi::api::autoscaling::v1 as autoscaling_v1;
+use k8s_openapi::api::autoscaling::v2 as autoscaling;
+use k8s_openapi::api::coordination::v1 as coordination;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::events::v1 as events;
+use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::api::rbac::v1 as rbac;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
+use schemars::{Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::fmt;
+
+const ALL: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+const NO_COLLECTION: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
+const CREATE: &[&str] = &["create"];
+const GET: &[&str] = &["get"];
+const UPDATE: &[&str] = &["update"];
+const READ_WRITE: &[&str] = &["get", "patch", "update"];
+
+/// What the compiled-in types know about a kind.
+#[derive(Clone, Copy)]
+pub struct Typed {
+    /// Reads an object as its type.
+    pub check: fn(&Value) -> Result<Vec<String>, TypeError>,
+    /// Its JSON schema.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl fmt::Debug for Typed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Typed")
+    }
+}
+
+/// A field that holds a value of the wrong type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct TypeError {
+    /// The field, e.g. `spec.replicas`.
+    pub path: String,
+    /// What was found and what was expected.
+    pub reason: String,
+}
+
+impl Typed {
+    fn of<T: DeserializeOwned + schemars::JsonSchema>() -> Self {
+        Typed {
+            check: check::<T>,
+            schema: |generator| T::json_schema(generator),
+        }
+    }
+}
+
+/// Reads an object as a type; returns the paths of the fields that the type does not have.
+fn check<T: DeserializeOwned>(object: &Value) -> Result<Vec<String>, TypeError> {
+    let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let deserializer = serde_path_to_error::Deserializer::new(object, &mut track);
+    let result: Result<T, _> = serde_ignored::deserialize(deserializer, |path| {
+        unknown.push(field_path(&path));
+    });
+    match result {
+        Ok(_) => Ok(unknown),
+        Err(error) => Err(TypeError {
+            path: track.path().to_string(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// `spec.containers[0].nam`, as Kubernetes prints paths.
+fn field_path(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", field_path(parent)),
+        Path::Map { parent, key } => {
+            let parent = field_path(parent);
+            if parent.is_empty() {
+                key.clone()
+            } else {
+                format!("{parent}.{key}")
+            }
+        }
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => field_path(parent),
+    }
+}
+
+/// One row of the table.
+struct Row {
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    namespaced: bool,
+    short_names: &'static [&'static str],
+    categories: &'static [&'static str],
+    verbs: &'static [&'static str],
+    subresources: &'static [&'static str],
+    storage: &'static str,
+    typed: Typed,
+}
+
+macro_rules! row {
+    ($group:literal $version:literal $module:ident::$kind:ident $plural:literal $scope:ident
+     $(short $short:tt)? $(in $category:tt)? $(verbs $verbs:ident)? $(sub $sub:tt)? $(as $storage:literal)?) => {
+        Row {
+            group: $group,
+            version: $version,
+            kind: stringify!($kind),
+            plural: $plural,
+            namespaced: row!(@scope $scope),
+            short_names: row!(@list $($short)?),
+            categories: row!(@list $($category)?),
+            verbs: row!(@verbs $($verbs)?),
+            subresources: row!(@list $($sub)?),
+            storage: row!(@storage $($storage)?),
+            typed: Typed::of::<$module::$kind>(),
+        }
+    };
+    (@scope namespaced) => { true };
+    (@scope cluster) => { false };
+    (@list) => { &[] };
+    (@list $list:tt) => { &$list };
+    (@verbs) => { ALL };
+    (@verbs $verbs:ident) => { $verbs };
+    (@storage) => { "" };
+    (@storage $storage:literal) => { $storage };
+}
+
+fn rows() -> Vec<Row> {
+    vec![
+        row!("" "v1" core::ConfigMap "configmaps" namespaced short ["cm"]),
+        row!("" "v1" core::Endpoints "endpoints" namespaced short ["ep"]),
+        row!("" "v1" core::Event "events" namespaced short ["ev"]),
+        row!("" "v1" core::Namespace "namespaces" cluster short ["ns"] verbs NO_COLLECTION sub ["finalize", "status"]),
+        row!("" "v1" core::Node "nodes" cluster short ["no"] sub ["status"]),
+        row!("" "v1" core::Pod "pods" namespaced short ["po"] in ["all"] sub ["eviction", "log", "status"]),
+        row!("" "v1" core::Secret "secrets" namespaced),
+        row!("" "v1" core::ServiceAccount "serviceaccounts" namespaced short ["sa"] sub ["token"]),
+        row!("" "v1" core::Service "services" namespaced short ["svc"] in ["all"] sub ["status"]),
+        row!("admissionregistration.k8s.io" "v1" admissionregistration::MutatingWebhookConfiguration
+            "mutatingwebhookconfigurations" cluster in ["api-extensions"]),
+        row!("admissionregistration.k8s.io" "v1" admissionregistration::ValidatingWebhookConfiguration
+            "validatingwebhookconfigurations" cluster in ["api-extensions"]),
+        row!("apiextensions.k8s.io" "v1" apiextensions::CustomResourceDefinition
+            "customresourcedefinitions" cluster short ["crd", "crds"] in ["api-extensions"] sub ["status"]),
+        row!("apps" "v1" apps::Deployment "deployments" namespaced short ["deploy"] in ["all"] sub ["scale", "status"]),
+        row!("apps" "v1" apps::ReplicaSet "replicasets" namespaced short ["rs"] in ["all"] sub ["scale", "status"]),
+        row!("authentication.k8s.io" "v1" authentication::SelfSubjectReview "selfsubjectreviews" cluster verbs CREATE),
+        row!("authentication.k8s.io" "v1" authentication::TokenReview "tokenreviews" cluster verbs CREATE),
+        row!("authorization.k8s.io" "v1" authorization::SelfSubjectAccessReview "selfsubjectaccessreviews" cluster verbs CREATE),
+        row!("authorization.k8s.io" "v1" authorization::SelfSubjectRulesReview "selfsubjectrulesreviews" cluster verbs CREATE),
+        row!("authorization.k8s.io" "v1" authorization::SubjectAccessReview "subjectaccessreviews" cluster verbs CREATE),
+        row!("autoscaling" "v2" autoscaling::HorizontalPodAutoscaler "horizontalpodautoscalers" namespaced
+            short ["hpa"] in ["all"] sub ["status"]),
+        row!("autoscaling" "v1" autoscaling_v1::HorizontalPodAutoscaler "horizontalpodautoscalers" namespaced
+            short ["hpa"] in ["all"] sub ["status"]),
+        row!("coordination.k8s.io" "v1" coordination::Lease "leases" namespaced),
+        row!("discovery.k8s.io" "v1" discovery::EndpointSlice "endpointslices" namespaced),
+        row!("events.k8s.io" "v1" events::Event "events" namespaced short ["ev"] as "core/events"),
+        row!("networking.k8s.io" "v1" networking::Ingress "ingresses" namespaced short ["ing"] sub ["status"]),
+        row!("networking.k8s.io" "v1" networking::IngressClass "ingressclasses" cluster),
+        row!("rbac.authorization.k8s.io" "v1" rbac::ClusterRoleBinding "clusterrolebindings" cluster),
+        row!("rbac.authorization.k8s.io" "v1" rbac::ClusterRole "clusterroles" cluster),
+        row!("rbac.authorization.k8s.io" "v1" rbac::RoleBinding "rolebindings" namespaced),
+        row!("rbac.authorization.k8s.io" "v1" rbac::Role "roles" namespaced),
+    ]
+}
+
+/// All built-in resources, in the order in which discovery names them.
+pub fn resources() -> Vec<Resource> {
+    rows().into_iter().map(resource).collect()
+}
+
+fn resource(row: Row) -> Resource {
+    let gvk = Gvk::new(row.group, row.version, row.kind);
+    let subresources = row
+        .subresources
+        .iter()
+        .map(|name| subresource(name, &gvk))
+        .collect();
+    let owned = |list: &[&str]| list.iter().map(|&item| item.to_owned()).collect();
+    let storage = match (row.storage, row.group) {
+        ("", "") => format!("core/{}", row.plural),
+        ("", group) => format!("{group}/{}", row.plural),
+        (storage, _) => storage.to_owned(),
+    };
+    Resource {
+        plural: row.plural.to_owned(),
+        singular: row.kind.to_lowercase(),
+        list_kind: format!("{}List", row.kind),
+        short_names: owned(row.short_names),
+        categories: owned(row.categories),
+        namespaced: row.namespaced,
+        verbs: row.verbs,
+        subresources,
+        storage: storage.into(),
+        origin: Origin::Builtin(row.typed),
+        gvk,
+    }
+}
+
+/// A subresource, which has the same kind and verbs wherever it appears.
+pub(crate) fn subresource(name: &'static str, parent: &Gvk) -> Subresource {
+    let (kind, verbs) = match name {
+        "scale" => (Gvk::new("autoscaling", "v1", "Scale"), READ_WRITE),
+        "eviction" => (Gvk::new("policy", "v1", "Eviction"), CREATE),
+        "token" => (
+            Gvk::new("authentication.k8s.io", "v1", "TokenRequest"),
+            CREATE,
+        ),
+        "log" => (parent.clone(), GET),
+        "finalize" => (parent.clone(), UPDATE),
+        _ => (parent.clone(), READ_WRITE),
+    };
+    Subresource { name, kind, verbs }
+}
+
+/// The verbs of a custom resource.
+pub(crate) fn custom_verbs() -> &'static [&'static str] {
+    ALL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn unknown_and_mistyped_fields_are_named() {
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "imag": "x"}]}, "x": 1});
+        assert_eq!(
+            check::<core::Pod>(&pod).unwrap(),
+            ["spec.containers[0].imag", "x"]
+        );
+        let deployment = json!({"spec": {"replicas": "two"}});
+        let error = check::<apps::Deployment>(&deployment).unwrap_err();
+        assert_eq!(error.path, "spec.replicas");
+    }
+}

@@ -1,0 +1,94 @@
+//! One stored object, several versions: what a path's version makes of it.
+//!
+//! Custom resources are stored in their storage version and differ in `apiVersion` alone
+//! (conversion strategy `None`). Events are stored as core `v1`, and
+//! `events.k8s.io/v1` is another view of them.
+
+use crate::discovery::Resource;
+use crate::store::parse;
+use bytes::Bytes;
+use serde_json::Value;
+
+/// Whether stored objects are served as they are.
+fn same(resource: &Resource) -> bool {
+    match resource.custom() {
+        Some(custom) => custom.storage_version == resource.gvk.version,
+        None => !is_event_view(resource),
+    }
+}
+
+fn is_event_view(resource: &Resource) -> bool {
+    resource.gvk.group == "events.k8s.io"
+}
+
+/// A stored object in the version of `resource`.
+pub(crate) fn read(resource: &Resource, json: &Bytes) -> Value {
+    let mut object = parse(json);
+    if !same(resource) {
+        if is_event_view(resource) {
+            crate::versions::events::from_core(&mut object);
+        }
+        object["apiVersion"] = resource.gvk.api_version().into();
+    }
+    object
+}
+
+/// A stored object in the version of `resource`, as JSON.
+pub(crate) fn bytes(resource: &Resource, json: &Bytes) -> Bytes {
+    if same(resource) {
+        return json.clone();
+    }
+    // maps with string keys and plain values always serialize
+    serde_json::to_vec(&read(resource, json))
+        .unwrap_or_default()
+        .into()
+}
+
+/// An object in the version of `resource`, as it is stored.
+pub(crate) fn store(resource: &Resource, mut object: Value) -> Value {
+    if let Some(custom) = resource.custom() {
+        let mut gvk = resource.gvk.clone();
+        gvk.version.clone_from(&custom.storage_version);
+        object["apiVersion"] = gvk.api_version().into();
+    } else if is_event_view(resource) {
+        events::to_core(&mut object);
+        object["apiVersion"] = "v1".into();
+    }
+    object
+}
+
+mod events {
+    //! Field names of Event in `v1` and in `events.k8s.io/v1`.
+
+    use serde_json::Value;
+
+    /// In `v1`, in `events.k8s.io/v1`.
+    const RENAMED: [(&str, &str); 7] = [
+        ("involvedObject", "regarding"),
+        ("message", "note"),
+        ("reportingComponent", "reportingController"),
+        ("source", "deprecatedSource"),
+        ("firstTimestamp", "deprecatedFirstTimestamp"),
+        ("lastTimestamp", "deprecatedLastTimestamp"),
+        ("count", "deprecatedCount"),
+    ];
+
+    fn rename(object: &mut Value, names: impl Iterator<Item = (&'static str, &'static str)>) {
+        let Some(object) = object.as_object_mut() else {
+            return;
+        };
+        for (from, to) in names {
+            if let Some(value) = object.shift_remove(from) {
+                object.insert(to.to_owned(), value);
+            }
+        }
+    }
+
+    pub(super) fn from_core(object: &mut Value) {
+        rename(object, RENAMED.into_iter());
+    }
+
+    pub(super) fn to_core(object: &mut Value) {
+        rename(object, RENAMED.into_iter().map(|(core, view)| (view, core)));
+    }
+}
