@@ -8,10 +8,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use dojo_kit::chaos::settings::Settings;
+use dojo_kit::client;
 use dojo_kit::{Identity, Kit, SERVED_BY, ServeArgs, StartError};
 use serde_json::{Value, json};
 
-use crate::upstream::{self, Upstream};
+use crate::upstream::Upstream;
 
 /// The response header that names the pod of ratings that gave the stars.
 pub const RATINGS_SERVED_BY: HeaderName = HeaderName::from_static("x-ratings-served-by");
@@ -215,7 +216,7 @@ async fn ask_ratings(kit: &Kit, stars: &Stars, id: i32, incoming: &HeaderMap) ->
     );
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     let url = format!("{address}/{id}");
-    let answer = match upstream::get(&kit.client, &url, headers, stars.timeout()).await {
+    let answer = match client::get(&kit.client, &url, headers, stars.timeout()).await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::error!("Error: unable to contact {address} got exception {error}");

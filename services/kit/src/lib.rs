@@ -12,7 +12,8 @@
 //! | [`propagation`] | which headers go from the request served to the requests made? |
 //! | [`chaos`] | which errors and delays happen on purpose? |
 //! | [`metrics`] | what does `/metrics` show? |
-//! | [`telemetry`] | where do logs go? |
+//! | [`telemetry`] | where do logs and spans go? |
+//! | [`trace_context`] | which trace does a request belong to? |
 //!
 //! Nothing here knows of a mesh or of Kubernetes: a service honours `http_proxy` and a few
 //! variables, and runs alone on a laptop just as well.
@@ -26,5 +27,6 @@ pub mod propagation;
 pub mod server;
 pub mod service;
 pub mod telemetry;
+pub mod trace_context;
 
 pub use service::{Identity, Kit, SERVED_BY, ServeArgs, StartError, assemble, run};

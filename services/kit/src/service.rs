@@ -1,7 +1,6 @@
 //! What surrounds the router of every service, and the way from the command line to a service
 //! that serves.
 
-use std::future::Future;
 use std::time::Instant;
 
 use axum::Router;
@@ -10,6 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::{CONTENT_TYPE, HeaderName};
+use tracing::{Instrument as _, Span};
 
 use crate::chaos::args::{ChaosArgs, Switch};
 use crate::chaos::layer::ChaosLayer;
@@ -131,6 +131,9 @@ pub enum StartError {
     /// The HTTP client cannot be set up.
     #[error("cannot set up the HTTP client (see the variable http_proxy): {0}")]
     Client(#[from] reqwest::Error),
+    /// Spans cannot be sent as the `OTEL_...` variables ask for.
+    #[error("cannot send spans (see the variables OTEL_EXPORTER_OTLP_...): {0}")]
+    Spans(#[from] opentelemetry_otlp::ExporterBuildError),
     /// The handlers for SIGTERM and SIGINT cannot be installed.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -149,10 +152,11 @@ pub async fn run(
     own_chaos: Settings,
     router: impl FnOnce(&Kit) -> Router,
 ) -> Result<(), StartError> {
-    telemetry::init(&args.telemetry);
     let own_address = listen::container_address()?;
     let chaos = args.chaos.settings(own_chaos)?;
-    let mut kit = Kit::new(identity, own_address)?.with_chaos(chaos);
+    let mut kit = Kit::new(identity, own_address)?;
+    let telemetry = telemetry::init(&args.telemetry, &kit.identity, &kit.client)?;
+    kit = kit.with_chaos(chaos);
     kit.chaos_api = args.chaos.chaos_api;
     let listener = server::bind(args.listen_address(default_port).resolve(own_address)).await?;
     let stop = server::stop_signal().map_err(StartError::Signals)?;
@@ -160,17 +164,9 @@ pub async fn run(
         tracing::info!("Server listening on: http://{address}");
     }
     let router = assemble(&kit, router(&kit));
-    serve_until(listener, router, stop).await;
-    Ok(())
-}
-
-async fn serve_until(
-    listener: tokio::net::TcpListener,
-    router: Router,
-    stop: impl Future<Output = ()>,
-) {
     server::serve(listener, router, stop).await;
-    tracing::info!("stopped");
+    telemetry.finish().await;
+    Ok(())
 }
 
 /// Surrounds a service's own routes with what every service has: chaos, `/chaos`, `/metrics`, the
@@ -199,13 +195,20 @@ async fn record(State(kit): State<Kit>, request: Request, next: Next) -> Respons
     let started = Instant::now();
     let method = request.method().clone();
     let uri = request.uri().clone();
-    let mut response = next.run(request).await;
+    let exempt = matches!(uri.path(), "/health" | "/metrics");
+    let span = if exempt {
+        Span::none()
+    } else {
+        telemetry::server_span(method.as_str(), uri.path(), request.headers())
+    };
+    let mut response = next.run(request).instrument(span.clone()).await;
     let elapsed = started.elapsed();
     let status = response.status();
+    telemetry::record_status(&span, status);
     if let Some(pod) = kit.identity.pod.as_deref().and_then(|pod| pod.parse().ok()) {
         response.headers_mut().insert(SERVED_BY, pod);
     }
-    if matches!(uri.path(), "/health" | "/metrics") {
+    if exempt {
         tracing::debug!(status = status.as_u16(), "{method} {uri}");
         return response;
     }

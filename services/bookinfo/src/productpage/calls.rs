@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use dojo_kit::SERVED_BY;
+use dojo_kit::client::{self, Answer, CallError};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{CALL_TIMEOUT, Productpage};
 use crate::reviews::RATINGS_SERVED_BY;
-use crate::upstream::{self, Answer, CallError};
 
 /// How often reviews is asked before the page does without.
 const REVIEWS_ATTEMPTS: u32 = 2;
@@ -80,7 +80,7 @@ impl Productpage {
         };
         let url = format!("{}/{}/{id}", upstream.base(), app.name());
         let started = Instant::now();
-        let outcome = upstream::get(&self.kit.client, &url, headers.clone(), CALL_TIMEOUT).await;
+        let outcome = client::get(&self.kit.client, &url, headers.clone(), CALL_TIMEOUT).await;
         if let Err(error) = &outcome {
             tracing::warn!("cannot get {url}: {error}");
         }

@@ -36,7 +36,7 @@ async fn show(State(chaos): State<Chaos>) -> Response {
 }
 
 async fn change(State(chaos): State<Chaos>, headers: HeaderMap, body: Bytes) -> Response {
-    if let Err(refused) = same_site(&headers) {
+    if let Some(refused) = refusal(&headers) {
         return refused;
     }
     let json_given = headers
@@ -63,18 +63,16 @@ async fn change(State(chaos): State<Chaos>, headers: HeaderMap, body: Bytes) -> 
 }
 
 async fn end(State(chaos): State<Chaos>, headers: HeaderMap) -> Response {
-    if let Err(refused) = same_site(&headers) {
+    if let Some(refused) = refusal(&headers) {
         return refused;
     }
     chaos.set(Settings::default());
     show(State(chaos)).await
 }
 
-/// Refuses what a browser sends from a page of another site.
-fn same_site(headers: &HeaderMap) -> Result<(), Response> {
-    let Some(origin) = headers.get(ORIGIN) else {
-        return Ok(());
-    };
+/// The answer to what a browser sends from a page of another site.
+fn refusal(headers: &HeaderMap) -> Option<Response> {
+    let origin = headers.get(ORIGIN)?;
     let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
@@ -85,9 +83,9 @@ fn same_site(headers: &HeaderMap) -> Result<(), Response> {
         .and_then(|origin| origin.split_once("://"))
         .is_some_and(|(_, authority)| authority == host);
     if same && is_address(host) {
-        return Ok(());
+        return None;
     }
-    Err(problem(
+    Some(problem(
         StatusCode::FORBIDDEN,
         "a page of another site may not change chaos; use curl, or open the service by its IP address",
     ))
