@@ -32,6 +32,11 @@ impl CustomKind {
     pub fn schema(&self) -> Value {
         crate::store::parse(&self.schema)
     }
+
+    /// The schema as it is kept.
+    pub(crate) fn schema_bytes(&self) -> &[u8] {
+        &self.schema
+    }
 }
 
 /// The resources of a definition, one per served version, in the order of the definition. None

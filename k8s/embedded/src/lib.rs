@@ -25,6 +25,7 @@ pub mod gvk;
 pub mod informers;
 pub mod network;
 pub mod node;
+pub mod openapi;
 pub mod server;
 pub mod store;
 mod versions;

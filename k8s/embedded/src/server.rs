@@ -103,6 +103,8 @@ impl ApiServer {
             .route("/api", any(documents::api))
             .route("/apis", any(documents::apis))
             .route("/apis/{group}", any(documents::group))
+            .route("/openapi/v3", any(documents::openapi_index))
+            .route("/openapi/v3/{*path}", any(documents::openapi))
             .route("/version", any(documents::version))
             .route("/livez", any(documents::health))
             .route("/readyz", any(documents::health))

@@ -46,7 +46,7 @@ const READ_WRITE: &[&str] = &["get", "patch", "update"];
 pub struct Typed {
     /// Reads an object as its type.
     pub check: fn(&Value) -> Result<Vec<String>, TypeError>,
-    /// Its JSON schema.
+    /// Adds its JSON schema to a generator's definitions; returns a reference to it.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
@@ -70,7 +70,7 @@ impl Typed {
     fn of<T: DeserializeOwned + schemars::JsonSchema>() -> Self {
         Typed {
             check: check::<T>,
-            schema: |generator| T::json_schema(generator),
+            schema: |generator| generator.subschema_for::<T>(),
         }
     }
 }

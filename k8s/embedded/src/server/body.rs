@@ -60,9 +60,6 @@ pub(super) fn yaml(body: &Bytes) -> Result<Value, ApiError> {
         .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))
 }
 
-fn protobuf(_body: &Bytes) -> Result<Value, ApiError> {
-    Err(ApiError::unsupported_media_type(
-        "application/vnd.kubernetes.protobuf",
-        "application/json, application/yaml",
-    ))
+fn protobuf(body: &Bytes) -> Result<Value, ApiError> {
+    crate::protobuf::decode(body).map_err(|error| ApiError::bad_request(error.to_string()))
 }

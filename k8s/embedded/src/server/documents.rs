@@ -3,6 +3,7 @@
 use super::answer::{json, text};
 use super::{ApiError, ApiServer, Inner};
 use crate::discovery::documents;
+use crate::openapi;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -122,5 +123,24 @@ pub(super) async fn health(request: Request) -> Response {
             format!("[+]ping ok\n[+]store ok\n{name} check passed\n"),
         ),
         false => text(StatusCode::OK, "ok"),
+    }
+}
+
+pub(super) async fn openapi_index(State(server): State<ApiServer>) -> Response {
+    json(StatusCode::OK, &openapi::index(&server.0.registry.all()))
+}
+
+pub(super) async fn openapi(State(server): State<ApiServer>, Path(path): Path<String>) -> Response {
+    match openapi::document(&server.0.registry.all(), &path) {
+        Some(document) => {
+            let mut response = json(StatusCode::OK, &document);
+            // the URL carries a hash of the contents
+            response.headers_mut().insert(
+                header::CACHE_CONTROL,
+                HeaderValue::from_static("public, immutable"),
+            );
+            response
+        }
+        None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
 }

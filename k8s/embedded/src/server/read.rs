@@ -52,11 +52,17 @@ fn table(resource: &Resource, objects: &[Value], call: &Call<'_>) -> Value {
 
 /// A table of some objects of a resource; `include_object` is `None`, `Metadata` or `Object`.
 pub(super) fn rows(resource: &Resource, objects: &[Value], include_object: Option<&str>) -> Value {
-    let _ = (resource, include_object);
-    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "columnDefinitions": [
-        {"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}],
-        "rows": objects.iter().map(|object| json!({"cells": [object["metadata"]["name"]],
-            "object": answer::metadata_only(object)})).collect::<Vec<_>>()})
+    let columns = resource
+        .custom()
+        .map(|custom| custom.columns.as_slice())
+        .filter(|columns| !columns.is_empty());
+    crate::table::render(
+        &resource.gvk,
+        objects,
+        columns,
+        include_object.unwrap_or("Metadata"),
+        jiff::Timestamp::now(),
+    )
 }
 
 /// A revision parameter: `None` when it is absent or 0. A revision that does not exist yet is
