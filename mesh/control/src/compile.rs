@@ -1,0 +1,194 @@
+//! From the world to what each proxy is told: Istio's semantics, as pure functions.
+//!
+//! ```text
+//! World ─► Compiler ─► per namespace of callers, once per push:
+//!             │          clusters + endpoints     (clusters, destination_rules)
+//!             │          route tables, chains     (virtual_hosts, routes, matches, actions)
+//!             └────────► per proxy: its listeners (sidecar, inbound, gateway) + the above
+//! ```
+//!
+//! What two proxies have in common is compiled once and shared, and a resource that is equal to
+//! that of the push before is the very same allocation: comparing and keeping it costs nothing.
+
+mod actions;
+mod clusters;
+mod destination_rules;
+mod gateway;
+mod inbound;
+mod matches;
+mod routes;
+mod sidecar;
+mod virtual_hosts;
+mod visibility;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use mesh_api::{DestinationRule, Gateway, Resource, VirtualService};
+use mesh_config::{FilterChain, Node, ProxyId, Role, RouteConfiguration, Snapshot};
+
+use crate::world::{Objects, Pod, World};
+pub(crate) use clusters::ClusterView;
+
+
+/// What a proxy is told; `None` while its pod is unknown. For one proxy alone: pushes use a
+/// [`Compiler`] for all of them.
+pub fn compile(world: &World, proxy: &ProxyId) -> Option<Snapshot> {
+    Compiler::new(Arc::new(world.clone()), 1).snapshot(proxy)
+}
+
+/// Labels of the caller as far as routing asks for them.
+type Labels = BTreeMap<String, String>;
+
+/// The route tables and chains that the sidecars of a namespace share.
+pub(crate) struct RouteView {
+    routes: BTreeMap<String, Arc<RouteConfiguration>>,
+    chains: Vec<FilterChain>,
+}
+
+#[derive(Default)]
+struct Views {
+    clusters: HashMap<String, Arc<ClusterView>>,
+    routes: HashMap<(String, Labels), Arc<RouteView>>,
+}
+
+/// Compiles one version of the world for any number of proxies.
+pub struct Compiler {
+    world: Arc<World>,
+    version: u64,
+    virtual_services: Vec<Arc<Resource<VirtualService>>>,
+    destination_rules: Vec<Arc<Resource<DestinationRule>>>,
+    gateways: Vec<Arc<Resource<Gateway>>>,
+    /// Some rule asks for the labels or the namespace of the caller.
+    asks_for_labels: bool,
+    views: Mutex<Views>,
+    previous: Views,
+}
+
+impl Compiler {
+    /// For the first version of the world.
+    pub fn new(world: Arc<World>, version: u64) -> Self {
+        let virtual_services = oldest_first(&world.virtual_services);
+        let asks_for_labels = virtual_services
+            .iter()
+            .flat_map(|service| &service.spec.http)
+            .flat_map(|rule| &rule.r#match)
+            .any(|block| !block.source_labels.is_empty());
+        Self {
+            destination_rules: oldest_first(&world.destination_rules),
+            gateways: oldest_first(&world.gateways),
+            virtual_services,
+            asks_for_labels,
+            world,
+            version,
+            views: Mutex::default(),
+            previous: Views::default(),
+        }
+    }
+
+    /// For the next version of the world; shares with `self` what stays equal.
+    pub fn next(&self, world: Arc<World>) -> Self {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let previous = Views {
+            clusters: views.clusters.clone(),
+            routes: views.routes.clone(),
+        };
+        Self {
+            previous,
+            ..Self::new(world, self.version + 1)
+        }
+    }
+
+    /// The world that is compiled.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Grows with each push.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What a proxy is told; `None` while its pod is unknown.
+    pub fn snapshot(&self, proxy: &ProxyId) -> Option<Snapshot> {
+        let pod = self.world.pod(&proxy.namespace, &proxy.pod)?;
+        let shared = self.cluster_view(&proxy.namespace);
+        let mut snapshot = Snapshot {
+            version: self.version,
+            node: Arc::new(self.node(proxy, pod)),
+            clusters: shared.clusters.clone(),
+            endpoints: shared.endpoints.clone(),
+            ..Snapshot::default()
+        };
+        match proxy.role {
+            Role::Sidecar => {
+                sidecar::outbound(self, proxy, pod, &mut snapshot);
+                inbound::inbound(self, proxy, pod, &mut snapshot);
+            }
+            Role::Router => gateway::gateway(self, proxy, pod, &mut snapshot),
+        }
+        Some(snapshot)
+    }
+
+    fn node(&self, proxy: &ProxyId, pod: &Pod) -> Node {
+        let settings = &self.world.settings;
+        Node {
+            id: proxy.node_id(),
+            cluster_id: "Kubernetes".into(),
+            workload: (*pod.workload).clone(),
+            access_log: settings.access_log,
+            trace_sampling: settings.trace_sampling,
+        }
+    }
+
+    fn cluster_view(&self, namespace: &str) -> Arc<ClusterView> {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = views
+            .clusters
+            .entry(namespace.to_owned())
+            .or_insert_with(|| {
+                let mut view = clusters::outbound(self, namespace);
+                if let Some(before) = self.previous.clusters.get(namespace) {
+                    share(&mut view.clusters, &before.clusters);
+                    share(&mut view.endpoints, &before.endpoints);
+                }
+                Arc::new(view)
+            });
+        view.clone()
+    }
+
+    fn route_view(&self, pod: &Pod) -> Arc<RouteView> {
+        let labels = if self.asks_for_labels {
+            pod.labels.clone()
+        } else {
+            Labels::new()
+        };
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (pod.namespace.clone(), labels);
+        let view = views.routes.entry(key).or_insert_with_key(|key| {
+            let mut view = sidecar::shared(self, pod);
+            if let Some(before) = self.previous.routes.get(key) {
+                share(&mut view.routes, &before.routes);
+            }
+            Arc::new(view)
+        });
+        view.clone()
+    }
+}
+
+fn oldest_first<T>(objects: &Objects<Resource<T>>) -> Vec<Arc<Resource<T>>> {
+    let mut sorted: Vec<_> = objects.values().cloned().collect();
+    sorted.sort_by(|a, b| a.metadata.precedence().cmp(&b.metadata.precedence()));
+    sorted
+}
+
+/// Takes the allocations of `before` for what is equal.
+fn share<T: PartialEq>(now: &mut BTreeMap<String, Arc<T>>, before: &BTreeMap<String, Arc<T>>) {
+    for (name, value) in now {
+        if let Some(same) = before.get(name).filter(|same| *same == value) {
+            *value = same.clone();
+        }
+    }
+}

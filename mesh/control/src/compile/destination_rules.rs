@@ -1,0 +1,134 @@
+//! Which DestinationRule is in force, and what it says for a port and a subset.
+
+use std::{sync::Arc, time::Duration};
+
+use mesh_api::{
+    DestinationRule, Host, Resource,
+    destination_rule::{
+        ConnectionPoolSettings, LoadBalancerSettings, SimpleLb, Subset, TrafficPolicy,
+    },
+};
+use mesh_config::LbPolicy;
+
+use super::visibility::visible;
+use crate::ROOT_NAMESPACE;
+
+/// Istio's default of `connectTimeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The rule in force for one service, seen from one namespace. Rules for the same host in one
+/// namespace are united: all subsets, and the first traffic policy.
+#[derive(Debug, Default)]
+pub(crate) struct Effective<'a> {
+    policy: Option<&'a TrafficPolicy>,
+    pub(crate) subsets: Vec<&'a Subset>,
+}
+
+/// Looks in the caller's namespace, then in the service's, then in the root namespace; the first
+/// with a matching rule decides, an exact host before the longest wildcard.
+pub(crate) fn lookup<'a>(
+    rules: &'a [Arc<Resource<DestinationRule>>],
+    caller: &str,
+    host: &Host,
+    service_namespace: &str,
+) -> Effective<'a> {
+    let own = (caller != ROOT_NAMESPACE).then_some(caller);
+    for namespace in own.into_iter().chain([service_namespace, ROOT_NAMESPACE]) {
+        let candidates = rules.iter().filter_map(|rule| {
+            let metadata = &rule.metadata;
+            let named = Host::resolve(&rule.spec.host, &metadata.namespace);
+            (metadata.namespace == namespace
+                && rule.spec.workload_selector.is_none()
+                && visible(&rule.spec.export_to, namespace, caller)
+                && named.covers(host))
+            .then_some((named, &rule.spec))
+        });
+        let candidates: Vec<_> = candidates.collect();
+        let specific = |named: &Host| (!named.is_wildcard(), named.as_str().len());
+        let Some(best) = candidates
+            .iter()
+            .map(|(named, _)| named)
+            .max_by_key(|named| specific(named))
+        else {
+            continue;
+        };
+        let mut effective = Effective::default();
+        for (_, rule) in candidates.iter().filter(|(named, _)| named == best) {
+            effective.policy = effective.policy.or(rule.traffic_policy.as_ref());
+            for subset in &rule.subsets {
+                if effective
+                    .subsets
+                    .iter()
+                    .all(|other| other.name != subset.name)
+                {
+                    effective.subsets.push(subset);
+                }
+            }
+        }
+        return effective;
+    }
+    Effective::default()
+}
+
+impl Effective<'_> {
+    /// Load balancing and connect timeout for a port of the service and, if given, a subset: the
+    /// rule, then its port, then the subset, then the subset's port.
+    pub(crate) fn settings(&self, port: u16, subset: Option<&Subset>) -> (LbPolicy, Duration) {
+        let mut balancer = None;
+        let mut pool = None;
+        for policy in self
+            .policy
+            .into_iter()
+            .chain(subset.and_then(|subset| subset.traffic_policy.as_ref()))
+        {
+            layer(policy, port, &mut balancer, &mut pool);
+        }
+        let balancer = balancer.and_then(|balancer| balancer.simple);
+        let timeout = pool
+            .and_then(|pool| pool.tcp.as_ref())
+            .and_then(|tcp| tcp.connect_timeout);
+        (
+            lb_policy(balancer),
+            timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.0),
+        )
+    }
+}
+
+fn layer<'a>(
+    policy: &'a TrafficPolicy,
+    port: u16,
+    balancer: &mut Option<&'a LoadBalancerSettings>,
+    pool: &mut Option<&'a ConnectionPoolSettings>,
+) {
+    *balancer = policy.load_balancer.as_ref().or(*balancer);
+    *pool = policy.connection_pool.as_ref().or(*pool);
+    let of_port = |selector: &Option<mesh_api::virtual_service::PortSelector>| {
+        selector
+            .as_ref()
+            .is_some_and(|selector| selector.number == u32::from(port))
+    };
+    // What a port's settings leave out falls back to the defaults, not to the level above.
+    if let Some(settings) = policy
+        .port_level_settings
+        .iter()
+        .find(|settings| of_port(&settings.port))
+    {
+        *balancer = settings.load_balancer.as_ref();
+        *pool = settings.connection_pool.as_ref();
+    }
+}
+
+fn lb_policy(simple: Option<SimpleLb>) -> LbPolicy {
+    match simple {
+        Some(SimpleLb::RoundRobin) => LbPolicy::RoundRobin,
+        Some(SimpleLb::Random) => LbPolicy::Random,
+        // PASSTHROUGH is reported as not carried out.
+        None
+        | Some(
+            SimpleLb::Unspecified
+            | SimpleLb::LeastConn
+            | SimpleLb::LeastRequest
+            | SimpleLb::Passthrough,
+        ) => LbPolicy::LeastRequest,
+    }
+}

@@ -1,0 +1,227 @@
+//! A gateway: its listeners come from the Gateways that choose its pod, its routes from the
+//! VirtualServices that bind to them.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use mesh_api::{Gateway, GatewayRef, Host, Resource, VirtualService, gateway::Server};
+use mesh_config::{
+    Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, ProxyId, Redirect, Route,
+    RouteAction, RouteConfiguration, Snapshot, TrafficDirection, VirtualHost,
+};
+
+use super::{
+    Compiler,
+    inbound::target_port,
+    matches::{Context, is_catch_all},
+    routes::{forward, of_virtual_service},
+    visibility::visible,
+};
+use crate::world::{Pod, selects};
+
+/// Adds a listener and a route table per port.
+pub(super) fn gateway(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot: &mut Snapshot) {
+    let mut by_port: BTreeMap<u16, Vec<(&Resource<Gateway>, &Server)>> = BTreeMap::new();
+    for gateway in &compiler.gateways {
+        if selects(&gateway.spec.selector, &pod.labels) {
+            for server in gateway
+                .spec
+                .servers
+                .iter()
+                .filter(|server| is_plain_http(server))
+            {
+                if let Some(port) = bound_port(compiler, pod, server) {
+                    by_port.entry(port).or_default().push((gateway, server));
+                }
+            }
+        }
+    }
+    for (port, servers) in by_port {
+        let table = table(compiler, pod, port, &servers);
+        let listener = Listener {
+            name: format!("0.0.0.0_{port}"),
+            address: SocketAddr::new(proxy.address, port),
+            direction: TrafficDirection::Gateway,
+            accept: Accept::Direct,
+            filter_chains: vec![FilterChain {
+                name: format!("0.0.0.0_{port}"),
+                destination_port: None,
+                destinations: Vec::new(),
+                filter: NetworkFilter::Http(HttpConnectionManager {
+                    stat_prefix: format!("outbound_0.0.0.0_{port}"),
+                    route_config: table.name.clone(),
+                }),
+            }],
+        };
+        snapshot.routes.insert(table.name.clone(), Arc::new(table));
+        snapshot
+            .listeners
+            .insert(listener.name.clone(), Arc::new(listener));
+    }
+}
+
+/// The servers that are carried out; others are reported on the Gateway.
+pub(crate) fn is_plain_http(server: &Server) -> bool {
+    matches!(
+        server.port.protocol.to_ascii_uppercase().as_str(),
+        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB"
+    )
+}
+
+/// Servers name the port of the gateway's Service; the proxy binds the port behind it.
+fn bound_port(compiler: &Compiler, pod: &Pod, server: &Server) -> Option<u16> {
+    let number = u16::try_from(server.port.number).ok()?;
+    let behind = compiler
+        .world
+        .services_of(pod)
+        .find_map(|service| target_port(service.port(number)?, pod));
+    Some(behind.unwrap_or(number))
+}
+
+fn table(
+    compiler: &Compiler,
+    pod: &Pod,
+    port: u16,
+    servers: &[(&Resource<Gateway>, &Server)],
+) -> RouteConfiguration {
+    // By domain, in the order in which they appear.
+    let mut hosts: Vec<(Host, Vec<Route>)> = Vec::new();
+    for (gateway, server) in servers {
+        let redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
+        if redirect {
+            for (_, host) in server.hosts.iter().map(|text| server_host(text, gateway)) {
+                of_host(&mut hosts, &host).push(https_redirect());
+            }
+            continue;
+        }
+        let gateway_ref = GatewayRef::Named {
+            namespace: gateway.metadata.namespace.clone(),
+            name: gateway.metadata.name.clone(),
+        };
+        let number = u16::try_from(server.port.number).unwrap_or(port);
+        let context = Context {
+            gateway: &gateway_ref,
+            port: number,
+            labels: &pod.labels,
+            namespace: &pod.namespace,
+        };
+        for resource in bound(compiler, &gateway_ref) {
+            for domain in shared_hosts(gateway, server, resource) {
+                of_host(&mut hosts, &domain)
+                    .extend(of_virtual_service(compiler, resource, &context));
+            }
+        }
+    }
+    let mut virtual_hosts: Vec<VirtualHost> = hosts
+        .into_iter()
+        .map(|(host, mut routes)| {
+            // Catch-alls of one VirtualService must not hide the routes of a younger one.
+            routes.sort_by_key(|route| is_catch_all(&route.matches));
+            VirtualHost {
+                name: format!("{host}:{port}"),
+                domains: vec![host.to_string()],
+                routes,
+            }
+        })
+        .collect();
+    if virtual_hosts.is_empty() {
+        let name = format!("blackhole:{port}");
+        virtual_hosts.push(VirtualHost {
+            name,
+            domains: vec!["*".into()],
+            routes: Vec::new(),
+        });
+    }
+    RouteConfiguration {
+        name: format!("http.{port}"),
+        virtual_hosts,
+    }
+}
+
+fn of_host<'a>(hosts: &'a mut Vec<(Host, Vec<Route>)>, host: &Host) -> &'a mut Vec<Route> {
+    let index = hosts
+        .iter()
+        .position(|(other, _)| other == host)
+        .unwrap_or_else(|| {
+            hosts.push((host.clone(), Vec::new()));
+            hosts.len() - 1
+        });
+    &mut hosts[index].1
+}
+
+/// The VirtualServices that name a Gateway, oldest first.
+fn bound<'a>(
+    compiler: &'a Compiler,
+    gateway: &'a GatewayRef,
+) -> impl Iterator<Item = &'a Resource<VirtualService>> {
+    compiler
+        .virtual_services
+        .iter()
+        .map(|resource| &**resource)
+        .filter(move |resource| {
+            let owner = &resource.metadata.namespace;
+            resource
+                .spec
+                .gateways
+                .iter()
+                .any(|name| GatewayRef::resolve(name, owner) == *gateway)
+        })
+}
+
+/// Host of a server, and the namespace whose VirtualServices may use it.
+pub(crate) fn server_host(text: &str, gateway: &Resource<Gateway>) -> (Option<String>, Host) {
+    let (namespace, host) = match text.split_once('/') {
+        Some(("*", host)) => (None, host),
+        Some((".", host)) => (Some(gateway.metadata.namespace.clone()), host),
+        Some((namespace, host)) => (Some(namespace.to_owned()), host),
+        None => (None, text),
+    };
+    // A name without a dot is literal here: no namespace completes it.
+    let host = if host.contains('.') || host.contains('*') {
+        Host::resolve(host, "")
+    } else {
+        Host::resolve(host, &gateway.metadata.namespace)
+    };
+    (namespace, host)
+}
+
+/// The more specific of each pair of hosts of server and VirtualService that meet.
+pub(crate) fn shared_hosts(
+    gateway: &Resource<Gateway>,
+    server: &Server,
+    resource: &Resource<VirtualService>,
+) -> Vec<Host> {
+    let owner = &resource.metadata.namespace;
+    if !visible(&resource.spec.export_to, owner, &gateway.metadata.namespace) {
+        return Vec::new();
+    }
+    let mut shared: Vec<Host> = Vec::new();
+    for (namespace, host) in server.hosts.iter().map(|text| server_host(text, gateway)) {
+        if namespace.is_some_and(|namespace| namespace != *owner) {
+            continue;
+        }
+        for name in &resource.spec.hosts {
+            let named = Host::resolve(name, owner);
+            if let Some(domain) = host
+                .intersect(&named)
+                .filter(|domain| !shared.contains(domain))
+            {
+                shared.push(domain.clone());
+            }
+        }
+    }
+    shared
+}
+
+fn https_redirect() -> Route {
+    let redirect = Redirect {
+        status: 301,
+        path: None,
+        authority: None,
+        scheme: Some("https".into()),
+        port: None,
+    };
+    Route {
+        action: RouteAction::Redirect(redirect),
+        ..forward("", "", false)
+    }
+}

@@ -1,0 +1,223 @@
+//! The inbound side of a sidecar: the ports of its workload.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use mesh_config::{
+    Accept, Cluster, ClusterLoadAssignment, Discovery, Endpoint, FilterChain, HealthStatus,
+    HttpConnectionManager, Interception, LbPolicy, Listener, NetworkFilter, ProxyId, RetryPolicy,
+    Route, RouteAction, RouteConfiguration, Snapshot, TcpProxy, TrafficDirection, VirtualHost,
+    names,
+};
+
+use super::{
+    Compiler,
+    clusters::{service_ref, serviceless, upstream_protocol},
+    routes::forward,
+};
+use crate::world::{Pod, Protocol, Service, ServicePort, TargetPort};
+
+/// Istio's port of redirected inbound traffic.
+const INBOUND_PORT: u16 = 15006;
+
+/// The proxy's own ports, which are never the workload's.
+const OWN_PORTS: [u16; 7] = [15000, 15001, 15004, 15006, 15020, 15021, 15090];
+
+/// A port of the workload: what is spoken there, and the service that leads to it.
+struct Port<'a> {
+    protocol: Protocol,
+    service: Option<(&'a Service, &'a ServicePort)>,
+}
+
+/// Adds a listener per port of the workload (or one that takes redirected connections), and the
+/// cluster that leads to the workload.
+pub(super) fn inbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot: &mut Snapshot) {
+    let workload_at = match proxy.interception {
+        Interception::Door { loopback } => loopback,
+        Interception::Redirect => proxy.address,
+        Interception::None => return,
+    };
+    let mut chains = Vec::new();
+    for (number, port) in ports(compiler, pod) {
+        add_cluster(number, &port, workload_at, pod, snapshot);
+        let filter = add_routes(number, &port, snapshot);
+        chains.push((
+            number,
+            FilterChain {
+                name: format!("0.0.0.0_{number}"),
+                destination_port: Some(number),
+                destinations: Vec::new(),
+                filter,
+            },
+        ));
+    }
+    let mut add =
+        |name: String, address: SocketAddr, accept: Accept, filter_chains: Vec<FilterChain>| {
+            let direction = TrafficDirection::Inbound;
+            let listener = Listener {
+                name: name.clone(),
+                address,
+                direction,
+                accept,
+                filter_chains,
+            };
+            snapshot.listeners.insert(name, Arc::new(listener));
+        };
+    if proxy.interception == Interception::Redirect {
+        let name = names::INBOUND_PASSTHROUGH_CLUSTER;
+        let mut chains: Vec<_> = chains.into_iter().map(|(_, chain)| chain).collect();
+        chains.push(FilterChain {
+            name: "virtualInbound-catchall".into(),
+            destination_port: None,
+            destinations: Vec::new(),
+            filter: NetworkFilter::Tcp(TcpProxy {
+                stat_prefix: name.into(),
+                cluster: name.into(),
+            }),
+        });
+        add(
+            "virtualInbound".into(),
+            SocketAddr::new([0, 0, 0, 0].into(), INBOUND_PORT),
+            Accept::Redirected,
+            chains,
+        );
+        snapshot.clusters.insert(
+            name.into(),
+            Arc::new(serviceless(name, Discovery::OriginalDst)),
+        );
+    } else {
+        for (number, chain) in chains {
+            let address = SocketAddr::new(proxy.address, number);
+            add(
+                format!("virtualInbound_{number}"),
+                address,
+                Accept::Direct,
+                vec![chain],
+            );
+        }
+    }
+}
+
+/// Target ports of the services of a pod and, where no service leads, the ports that its
+/// containers declare.
+fn ports<'a>(compiler: &'a Compiler, pod: &'a Pod) -> BTreeMap<u16, Port<'a>> {
+    let mut ports = BTreeMap::new();
+    for service in compiler.world.services_of(pod) {
+        for port in &service.ports {
+            if let Some(number) = target_port(port, pod) {
+                let value = Port {
+                    protocol: port.protocol,
+                    service: Some((&**service, port)),
+                };
+                ports.entry(number).or_insert(value);
+            }
+        }
+    }
+    for (name, number) in &pod.ports {
+        let protocol = Protocol::of(None, name, *number);
+        ports.entry(*number).or_insert(Port {
+            protocol,
+            service: None,
+        });
+    }
+    ports.retain(|number, _| !OWN_PORTS.contains(number));
+    ports
+}
+
+/// Port of a pod behind a port of a service.
+pub(super) fn target_port(port: &ServicePort, pod: &Pod) -> Option<u16> {
+    match &port.target {
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Name(name) => pod
+            .ports
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, number)| *number),
+    }
+}
+
+fn add_cluster(
+    number: u16,
+    port: &Port<'_>,
+    workload_at: IpAddr,
+    pod: &Pod,
+    snapshot: &mut Snapshot,
+) {
+    let name = names::inbound(number);
+    let cluster = Cluster {
+        name: name.clone(),
+        discovery: Discovery::Eds,
+        lb_policy: LbPolicy::RoundRobin,
+        protocol: upstream_protocol(port.protocol),
+        connect_timeout: Duration::from_secs(10),
+        service: port.service.map(|(service, _)| service_ref(service)),
+    };
+    let endpoint = Endpoint {
+        address: SocketAddr::new(workload_at, number),
+        health: HealthStatus::Healthy,
+        workload: pod.workload.clone(),
+        in_mesh: false,
+    };
+    let assignment = ClusterLoadAssignment {
+        cluster_name: name.clone(),
+        endpoints: vec![endpoint],
+    };
+    snapshot.clusters.insert(name.clone(), Arc::new(cluster));
+    snapshot.endpoints.insert(name, Arc::new(assignment));
+}
+
+fn add_routes(number: u16, port: &Port<'_>, snapshot: &mut Snapshot) -> NetworkFilter {
+    let name = names::inbound(number);
+    let stat_prefix = format!("inbound_0.0.0.0_{number}");
+    let tcp = TcpProxy {
+        stat_prefix: name.clone(),
+        cluster: name.clone(),
+    };
+    if port.protocol == Protocol::Tcp {
+        return NetworkFilter::Tcp(tcp);
+    }
+    let decorator = port
+        .service
+        .map(|(service, port)| format!("{}:{}/*", service.host, port.number));
+    let mut route = Route {
+        decorator: decorator.unwrap_or_default(),
+        ..forward("default", &name, false)
+    };
+    if let RouteAction::Forward(forward) = &mut route.action {
+        forward.retry = inbound_retry(port.protocol);
+    }
+    let host = VirtualHost {
+        name: format!("inbound|http|{number}"),
+        domains: vec!["*".into()],
+        routes: vec![route],
+    };
+    let table = RouteConfiguration {
+        name: name.clone(),
+        virtual_hosts: vec![host],
+    };
+    snapshot.routes.insert(name.clone(), Arc::new(table));
+    let http = HttpConnectionManager {
+        stat_prefix,
+        route_config: name,
+    };
+    match port.protocol {
+        Protocol::Sniff => NetworkFilter::Sniff { http, tcp },
+        _ => NetworkFilter::Http(http),
+    }
+}
+
+/// The server's sidecar makes up for connections that the workload closed while idle: safe, because
+/// nothing of the request had been sent. Not for gRPC.
+fn inbound_retry(protocol: Protocol) -> Option<RetryPolicy> {
+    (protocol != Protocol::Http2).then(|| RetryPolicy {
+        retry_on: vec!["reset-before-request".into()],
+        num_retries: 2,
+        per_try_timeout: None,
+        retriable_status_codes: Vec::new(),
+        other_host: false,
+    })
+}

@@ -1,0 +1,130 @@
+//! Conditions of a VirtualService: those that the control plane decides, and those on requests.
+
+use std::collections::BTreeMap;
+
+use mesh_api::{
+    GatewayRef,
+    virtual_service::{HttpMatchRequest, StringMatch},
+};
+use mesh_config::{self as config, HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
+
+use super::Labels;
+use crate::world::selects;
+
+/// For whom and where routes are compiled.
+pub(super) struct Context<'a> {
+    /// The mesh, or the Gateway that the proxy serves.
+    pub(super) gateway: &'a GatewayRef,
+    /// Port of the service, or of the Gateway's server.
+    pub(super) port: u16,
+    /// Labels of the calling pod, or of the gateway pod.
+    pub(super) labels: &'a Labels,
+    /// Its namespace.
+    pub(super) namespace: &'a str,
+}
+
+impl Context<'_> {
+    /// The block is for this proxy and port at all. When it names gateways, the caller's labels and
+    /// namespace are not looked at.
+    pub(super) fn admits(&self, block: &HttpMatchRequest, owner: &str) -> bool {
+        if block.port.is_some_and(|port| port != u32::from(self.port)) {
+            return false;
+        }
+        if !block.gateways.is_empty() {
+            return block
+                .gateways
+                .iter()
+                .any(|name| GatewayRef::resolve(name, owner) == *self.gateway);
+        }
+        selects(&block.source_labels, self.labels)
+            && (block.source_namespace.is_empty() || block.source_namespace == self.namespace)
+    }
+}
+
+/// The conditions on requests.
+pub(super) fn route_match(block: &HttpMatchRequest) -> RouteMatch {
+    let mut headers = Vec::new();
+    for (name, condition) in [
+        (":method", &block.method),
+        (":authority", &block.authority),
+        (":scheme", &block.scheme),
+    ] {
+        if let Some(condition) = condition {
+            headers.push(header(name, condition, false));
+        }
+    }
+    let named = |from: &BTreeMap<String, StringMatch>, invert: bool| -> Vec<HeaderMatch> {
+        from.iter()
+            .map(|(name, condition)| header(&name.to_ascii_lowercase(), condition, invert))
+            .collect()
+    };
+    headers.extend(named(&block.headers, false));
+    headers.extend(named(&block.without_headers, true));
+    RouteMatch {
+        path: block
+            .uri
+            .as_ref()
+            .map_or_else(|| PathMatch::Prefix("/".into()), path),
+        ignore_path_case: block.ignore_uri_case,
+        headers,
+        query: block
+            .query_params
+            .iter()
+            .map(|(name, condition)| QueryMatch {
+                name: name.clone(),
+                value: value(condition),
+            })
+            .collect(),
+    }
+}
+
+/// Matches every request, so that what follows is never reached.
+pub(super) fn is_catch_all(matches: &RouteMatch) -> bool {
+    let every_path = match &matches.path {
+        PathMatch::Prefix(prefix) => prefix == "/",
+        PathMatch::Regex(regex) => regex == ".*",
+        PathMatch::Exact(_) => false,
+    };
+    every_path && matches.headers.is_empty() && matches.query.is_empty()
+}
+
+fn path(condition: &StringMatch) -> PathMatch {
+    match condition {
+        StringMatch {
+            exact: Some(exact), ..
+        } => PathMatch::Exact(exact.clone()),
+        StringMatch {
+            regex: Some(regex), ..
+        } => PathMatch::Regex(regex.clone()),
+        StringMatch {
+            prefix: Some(prefix),
+            ..
+        } => PathMatch::Prefix(prefix.clone()),
+        _ => PathMatch::Prefix("/".into()),
+    }
+}
+
+fn header(name: &str, condition: &StringMatch, invert: bool) -> HeaderMatch {
+    HeaderMatch {
+        name: name.into(),
+        value: value(condition),
+        invert,
+    }
+}
+
+/// An empty condition, and the expression `*`, ask for presence alone.
+fn value(condition: &StringMatch) -> ValueMatch {
+    match condition {
+        StringMatch {
+            exact: Some(exact), ..
+        } => ValueMatch::Value(config::StringMatch::Exact(exact.clone())),
+        StringMatch {
+            prefix: Some(prefix),
+            ..
+        } => ValueMatch::Value(config::StringMatch::Prefix(prefix.clone())),
+        StringMatch {
+            regex: Some(regex), ..
+        } if regex != "*" => ValueMatch::Value(config::StringMatch::Regex(regex.clone())),
+        _ => ValueMatch::Present,
+    }
+}

@@ -1,0 +1,172 @@
+//! Which host names a route table knows, and which VirtualService speaks for each.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use mesh_api::{GatewayRef, Host, Resource, VirtualService};
+use mesh_config::{DirectResponse, Route, RouteAction, RouteConfiguration, VirtualHost, names};
+
+use super::{
+    Compiler,
+    matches::Context,
+    routes::{default_route, forward, of_virtual_service},
+    visibility::visible,
+};
+use crate::world::{OutboundPolicy, Pod, Service};
+
+/// Istio routes hosts that are no service on this port only.
+const PORT_OF_OTHER_HOSTS: u16 = 80;
+
+/// The VirtualServices that apply to the sidecars of a namespace, oldest first.
+pub(super) fn on_mesh<'a>(
+    compiler: &'a Compiler,
+    namespace: &'a str,
+) -> impl Iterator<Item = &'a Arc<Resource<VirtualService>>> {
+    compiler.virtual_services.iter().filter(move |resource| {
+        let metadata = &resource.metadata;
+        let spec = &resource.spec;
+        visible(&spec.export_to, &metadata.namespace, namespace)
+            && (spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh"))
+    })
+}
+
+/// The VirtualService that speaks for a service: of those that name it most specifically the oldest.
+pub(super) fn speaker<'a>(
+    compiler: &'a Compiler,
+    namespace: &'a str,
+    host: &Host,
+) -> Option<&'a Arc<Resource<VirtualService>>> {
+    let mut best: Option<((bool, usize), &Arc<Resource<VirtualService>>)> = None;
+    for resource in on_mesh(compiler, namespace).filter(|resource| !resource.spec.http.is_empty()) {
+        for name in &resource.spec.hosts {
+            let named = Host::resolve(name, &resource.metadata.namespace);
+            let rank = (!named.is_wildcard(), named.as_str().len());
+            if named.covers(host) && best.as_ref().is_none_or(|(other, _)| rank > *other) {
+                best = Some((rank, resource));
+            }
+        }
+    }
+    best.map(|(_, resource)| resource)
+}
+
+/// The route table of an outbound HTTP port.
+pub(super) fn table<'a>(
+    compiler: &Compiler,
+    pod: &Pod,
+    name: String,
+    port: u16,
+    services: impl Iterator<Item = &'a Arc<Service>>,
+) -> RouteConfiguration {
+    let context = Context {
+        gateway: &GatewayRef::Mesh,
+        port,
+        labels: &pod.labels,
+        namespace: &pod.namespace,
+    };
+    let mut hosts: Vec<VirtualHost> = services
+        .map(|service| VirtualHost {
+            name: format!("{}:{port}", service.host),
+            domains: domains(service, &pod.namespace),
+            routes: match speaker(compiler, &pod.namespace, &service.host) {
+                Some(resource) => of_virtual_service(compiler, resource, &context),
+                None => vec![default_route(&service.host, port)],
+            },
+        })
+        .collect();
+    if name == PORT_OF_OTHER_HOSTS.to_string() {
+        hosts.extend(other_hosts(compiler, &context));
+    }
+    hosts.push(catch_all(compiler));
+    RouteConfiguration {
+        name,
+        virtual_hosts: hosts,
+    }
+}
+
+/// Hosts of VirtualServices that are no service: on port 80 alone.
+fn other_hosts(compiler: &Compiler, context: &Context<'_>) -> Vec<VirtualHost> {
+    let mut seen = BTreeSet::new();
+    let mut hosts = Vec::new();
+    for resource in
+        on_mesh(compiler, context.namespace).filter(|resource| !resource.spec.http.is_empty())
+    {
+        for name in &resource.spec.hosts {
+            let host = Host::resolve(name, &resource.metadata.namespace);
+            let known = compiler
+                .world
+                .services
+                .values()
+                .any(|service| host.covers(&service.host));
+            if !known && seen.insert(host.clone()) {
+                hosts.push(VirtualHost {
+                    name: format!("{host}:{}", context.port),
+                    domains: vec![host.to_string()],
+                    routes: of_virtual_service(compiler, resource, context),
+                });
+            }
+        }
+    }
+    hosts
+}
+
+/// Whether sidecars of a namespace need the table of port 80 though no service has that port.
+pub(super) fn has_other_hosts(compiler: &Compiler, pod: &Pod) -> bool {
+    let context = Context {
+        gateway: &GatewayRef::Mesh,
+        port: PORT_OF_OTHER_HOSTS,
+        labels: &pod.labels,
+        namespace: &pod.namespace,
+    };
+    !other_hosts(compiler, &context).is_empty()
+}
+
+/// Host names without a virtual host of their own.
+pub(super) fn catch_all(compiler: &Compiler) -> VirtualHost {
+    let (name, route) = match compiler.world.settings.outbound {
+        OutboundPolicy::AllowAny => (
+            "allow_any",
+            forward("allow_any", names::PASSTHROUGH_CLUSTER, false),
+        ),
+        OutboundPolicy::RegistryOnly => {
+            let refuse = RouteAction::DirectResponse(DirectResponse {
+                status: 502,
+                body: String::new(),
+            });
+            (
+                "block_all",
+                Route {
+                    action: refuse,
+                    ..forward("block_all", "", false)
+                },
+            )
+        }
+    };
+    VirtualHost {
+        name: name.into(),
+        domains: vec!["*".into()],
+        routes: vec![route],
+    }
+}
+
+/// Every name under which callers of a namespace know a service, and its addresses.
+pub(super) fn domains(service: &Service, caller: &str) -> Vec<String> {
+    let Service {
+        name,
+        namespace,
+        host,
+        ..
+    } = service;
+    let mut names = vec![host.to_string(), format!("{host}.")];
+    if namespace == caller {
+        names.push(name.clone());
+    }
+    names.extend([
+        format!("{name}.{namespace}.svc"),
+        format!("{name}.{namespace}"),
+    ]);
+    if service.headless {
+        let each: Vec<_> = names.iter().map(|name| format!("*.{name}")).collect();
+        names.extend(each);
+    }
+    names.extend(service.addresses.iter().map(ToString::to_string));
+    names
+}

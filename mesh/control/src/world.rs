@@ -1,0 +1,155 @@
+//! What the control plane knows: the cluster's services, endpoints and pods, and Istio's resources,
+//! trimmed to what a proxy's configuration depends on.
+//!
+//! A `World` is a value. Watches insert into it and remove from it; compiling only reads it.
+//! Entries are shared, so a clone costs a few pointers per object.
+
+mod endpoint;
+mod pod;
+mod service;
+mod settings;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use mesh_api::{DestinationRule, Gateway, Host, Resource, VirtualService};
+use serde_json::Value;
+
+pub use endpoint::{EndpointSlice, SliceEndpoint};
+pub use pod::Pod;
+pub(crate) use pod::{PROXY_CONTAINER, owner};
+pub use service::{Protocol, Service, ServicePort, TargetPort};
+pub use settings::{MeshSettings, OutboundPolicy};
+
+/// Namespace and name.
+pub type Key = (String, String);
+
+/// Objects of one kind.
+pub type Objects<T> = BTreeMap<Key, Arc<T>>;
+
+/// Everything that configuration is made from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    /// The mesh-wide settings.
+    pub settings: Arc<MeshSettings>,
+    /// Kubernetes Services.
+    pub services: Objects<Service>,
+    /// Their endpoints.
+    pub slices: Objects<EndpointSlice>,
+    /// Pods that have an address.
+    pub pods: Objects<Pod>,
+    /// Routing rules.
+    pub virtual_services: Objects<Resource<VirtualService>>,
+    /// Rules of how services are called.
+    pub destination_rules: Objects<Resource<DestinationRule>>,
+    /// What gateways listen for.
+    pub gateways: Objects<Resource<Gateway>>,
+}
+
+/// Why an object is left out of the world.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// An Istio resource does not fit its type.
+    #[error(transparent)]
+    Istio(#[from] mesh_api::ParseError),
+    /// A Kubernetes object does not fit its type.
+    #[error("{kind}: {source}")]
+    Kubernetes {
+        /// Kind of the object.
+        kind: String,
+        /// What does not fit.
+        source: serde_json::Error,
+    },
+}
+
+impl World {
+    /// Adds or replaces an object given as JSON; kinds that configuration does not depend on are
+    /// left out. Used where objects come from files rather than from watches.
+    pub fn insert(&mut self, object: &Value) -> Result<(), WorldError> {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let typed = |source| WorldError::Kubernetes {
+            kind: kind.to_owned(),
+            source,
+        };
+        let key = || -> Key {
+            let text = |field: &str| {
+                object["metadata"][field]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            (text("namespace"), text("name"))
+        };
+        match kind {
+            "Service" => {
+                let service = serde_json::from_value(object.clone()).map_err(typed)?;
+                self.services
+                    .extend(Service::read(&service).map(|it| (key(), Arc::new(it))));
+            }
+            "EndpointSlice" => {
+                let slice = serde_json::from_value(object.clone()).map_err(typed)?;
+                self.slices
+                    .extend(EndpointSlice::read(&slice).map(|it| (key(), Arc::new(it))));
+            }
+            "Pod" => {
+                let pod = serde_json::from_value(object.clone()).map_err(typed)?;
+                self.pods
+                    .extend(Pod::read(&pod).map(|it| (key(), Arc::new(it))));
+            }
+            "ConfigMap" if object["metadata"]["name"] == "istio" => {
+                let mesh = object["data"]["mesh"].as_str().unwrap_or_default();
+                self.settings = Arc::new(MeshSettings::read(mesh));
+            }
+            "VirtualService" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.virtual_services
+                    .insert(key(), Arc::new(parsed.resource));
+            }
+            "DestinationRule" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.destination_rules
+                    .insert(key(), Arc::new(parsed.resource));
+            }
+            "Gateway" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.gateways.insert(key(), Arc::new(parsed.resource));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The pod of this name.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
+        self.pods.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// The pod with this address.
+    pub fn pod_at(&self, address: IpAddr) -> Option<&Arc<Pod>> {
+        self.pods.values().find(|pod| pod.address == address)
+    }
+
+    /// The Kubernetes Service of this host name.
+    pub fn service(&self, host: &Host) -> Option<&Arc<Service>> {
+        let mut parts = host.as_str().splitn(3, '.');
+        let (name, namespace) = (parts.next()?, parts.next()?);
+        let found = self
+            .services
+            .get(&(namespace.to_owned(), name.to_owned()))?;
+        (found.host == *host).then_some(found)
+    }
+
+    /// The Services that choose a pod.
+    pub fn services_of<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a Arc<Service>> {
+        self.services
+            .values()
+            .filter(|service| service.namespace == pod.namespace && !service.selector.is_empty())
+            .filter(|service| selects(&service.selector, &pod.labels))
+    }
+}
+
+/// All labels of `selector` are among `labels`.
+pub fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    selector
+        .iter()
+        .all(|(name, value)| labels.get(name) == Some(value))
+}

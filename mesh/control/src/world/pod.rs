@@ -1,0 +1,136 @@
+//! Pods: who answers at an address, and for whom a proxy works.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use k8s_openapi::api::core::v1 as core;
+use mesh_config::Workload;
+
+/// A pod, trimmed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its address.
+    pub address: IpAddr,
+    /// ServiceAccount that it runs as.
+    pub service_account: String,
+    /// TCP ports that its containers declare, with their names; not those of the proxy.
+    pub ports: Vec<(String, u16)>,
+    /// What telemetry says of it.
+    pub workload: Arc<Workload>,
+    /// A proxy of the mesh stands before it.
+    pub in_mesh: bool,
+}
+
+/// Name of the proxy's container.
+pub(crate) const PROXY_CONTAINER: &str = "istio-proxy";
+
+impl Pod {
+    /// From the API object; `None` without an address or when it has ended.
+    pub fn read(from: &core::Pod) -> Option<Self> {
+        let (spec, status) = (from.spec.as_ref()?, from.status.as_ref()?);
+        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        let address = status.pod_ip.as_ref()?.parse().ok()?;
+        let (name, namespace) = (
+            from.metadata.name.clone()?,
+            from.metadata.namespace.clone()?,
+        );
+        let labels = from.metadata.labels.clone().unwrap_or_default();
+        let service_account = spec
+            .service_account_name
+            .clone()
+            .unwrap_or_else(|| "default".into());
+        let sidecars = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .filter(|c| c.restart_policy.as_deref() == Some("Always"));
+        let containers = || spec.containers.iter().chain(sidecars.clone());
+        let ports = containers()
+            .filter(|container| container.name != PROXY_CONTAINER)
+            .flat_map(|c| c.ports.iter().flatten());
+        Some(Self {
+            ports: ports
+                .filter(|port| matches!(port.protocol.as_deref(), None | Some("TCP")))
+                .filter_map(|port| {
+                    Some((
+                        port.name.clone().unwrap_or_default(),
+                        u16::try_from(port.container_port).ok()?,
+                    ))
+                })
+                .collect(),
+            workload: Arc::new(workload(
+                &from.metadata,
+                &labels,
+                &namespace,
+                &service_account,
+            )),
+            in_mesh: containers().any(|container| container.name == PROXY_CONTAINER),
+            name,
+            namespace,
+            labels,
+            address,
+            service_account,
+        })
+    }
+}
+
+fn workload(
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    labels: &BTreeMap<String, String>,
+    namespace: &str,
+    service_account: &str,
+) -> Workload {
+    let name = owner(metadata, labels);
+    let first = |names: &[&str]| names.iter().find_map(|name| labels.get(*name)).cloned();
+    Workload {
+        app: first(&["app"]).unwrap_or_default(),
+        version: first(&["version"]).unwrap_or_default(),
+        canonical_name: first(&[
+            "service.istio.io/canonical-name",
+            "app.kubernetes.io/name",
+            "app",
+        ])
+        .unwrap_or_else(|| name.clone()),
+        canonical_revision: first(&[
+            "service.istio.io/canonical-revision",
+            "app.kubernetes.io/version",
+            "version",
+        ])
+        .unwrap_or_else(|| "latest".into()),
+        identity: format!("spiffe://cluster.local/ns/{namespace}/sa/{service_account}"),
+        namespace: namespace.to_owned(),
+        name,
+    }
+}
+
+/// Name of what made the pod: a ReplicaSet stands for its Deployment, whose name it extends by the
+/// hash of the template.
+pub(crate) fn owner(
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    labels: &BTreeMap<String, String>,
+) -> String {
+    let owners = metadata.owner_references.iter().flatten();
+    let Some(owner) = owners
+        .clone()
+        .find(|owner| owner.controller == Some(true))
+        .or_else(|| owners.clone().next())
+    else {
+        let generated = metadata
+            .generate_name
+            .as_deref()
+            .map(|name| name.trim_end_matches('-').to_owned());
+        return metadata.name.clone().or(generated).unwrap_or_default();
+    };
+    let hash = labels
+        .get("pod-template-hash")
+        .filter(|_| owner.kind == "ReplicaSet");
+    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
+    deployment.unwrap_or(&owner.name).to_owned()
+}
