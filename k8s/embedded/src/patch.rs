@@ -12,9 +12,14 @@
 
 use serde_json::Value;
 
+pub mod managed;
+
+mod apply;
+mod fields;
 mod shape;
 mod strategic;
 
+pub use apply::{ApplyError, Conflict, apply};
 pub use strategic::strategic;
 
 /// A patch that cannot be applied.
