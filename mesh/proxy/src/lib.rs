@@ -1,1 +1,61 @@
-//! placeholder
+//! The mesh's data plane: a sidecar beside a workload, or a gateway.
+//!
+//! A request reads top to bottom, one file per phase:
+//!
+//! ```text
+//! accept ─ sniff ─ codec ─► request ─┬─ door          where does the client want to go?
+//!                                    ├─ path, conventions, trace_context
+//!                                    ├─ config/route   which route?
+//!                                    ├─ fault
+//!                                    └─ forward ─┬─ balance ─ pool ─► upstream
+//!                                                └─ retry
+//!          downstream ◄─ body ◄─ reply, rewrite, upgrade
+//!                          └─ exchange ─► stats, access_log
+//! ```
+//!
+//! **Threads.** The control thread holds the configuration stream, the admin interface and the
+//! agent's ports. Workers carry traffic: each is a single-threaded runtime with its own connection
+//! pools and randomness ([`worker`]), so a request takes no lock. With several workers each has its
+//! own socket on the shared port.
+//!
+//! **Configuration.** A [`mesh_config::Snapshot`] is compiled once per update ([`config`]); a
+//! request loads its listener and holds what it needs, so an update never drops one. Clusters and
+//! hosts are stable objects: their pools and statistics survive.
+//!
+//! **Failure.** Whatever goes wrong becomes an answer with a response flag ([`reply`], [`flags`]),
+//! and every request ends in one record ([`exchange`]).
+
+mod accept;
+mod access_log;
+mod args;
+mod balance;
+mod body;
+mod codec;
+mod config;
+mod conventions;
+mod door;
+mod exchange;
+mod executor;
+mod fault;
+mod flags;
+mod forward;
+mod metadata;
+mod original;
+mod path;
+mod pool;
+mod proxy;
+mod reply;
+mod request;
+mod retry;
+mod rewrite;
+mod run;
+mod sniff;
+mod socket;
+mod stats;
+mod tcp;
+mod trace_context;
+mod upgrade;
+mod worker;
+
+pub use args::Args;
+pub use run::run;

@@ -1,0 +1,111 @@
+//! Accepting connections: the workers' side of listeners.
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::{net::TcpListener, sync::mpsc::UnboundedReceiver};
+use tokio_util::sync::CancellationToken;
+
+use crate::{codec, config::Listener, request::Downstream, worker::Worker};
+
+/// Pause after an accept that failed for want of resources (file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the control thread asks of a worker.
+pub(crate) enum Command {
+    /// Accept on a socket until the token is cancelled.
+    Listen {
+        socket: std::net::TcpListener,
+        listener: Arc<ArcSwap<Listener>>,
+        closed: CancellationToken,
+    },
+    /// Close idle connections to hosts other than these (sorted by id).
+    RetainHosts(Arc<[u32]>),
+}
+
+/// A worker's life: carries out commands until there can be no more, then waits for what is under
+/// way until `deadline` is cancelled.
+pub(crate) async fn run(
+    worker: Rc<Worker>,
+    mut commands: UnboundedReceiver<Command>,
+    deadline: CancellationToken,
+) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Listen {
+                socket,
+                listener,
+                closed,
+            } => match TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let worker = worker.clone();
+                    tokio::task::spawn_local(async move {
+                        accept(worker, socket, listener, closed).await;
+                    });
+                }
+                Err(error) => tracing::error!(%error, "cannot accept on a listener"),
+            },
+            Command::RetainHosts(hosts) => worker
+                .pool
+                .retain(|host| hosts.binary_search(&host).is_ok()),
+        }
+    }
+    let mut finished = tokio::time::interval(Duration::from_millis(10));
+    while worker.active.get() > 0 && !deadline.is_cancelled() {
+        finished.tick().await;
+    }
+    worker.log.flush();
+}
+
+async fn accept(
+    worker: Rc<Worker>,
+    socket: TcpListener,
+    listener: Arc<ArcSwap<Listener>>,
+    closed: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = closed.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, remote)) => {
+                // Without it answers wait for acknowledgements; failing to set it harms nothing.
+                let _ = stream.set_nodelay(true);
+                let local = stream.local_addr().unwrap_or(SocketAddr::from(([0; 4], 0)));
+                let connection = Rc::new(Downstream {
+                    worker: worker.clone(),
+                    listener: listener.clone(),
+                    remote,
+                    local,
+                    destination: None,
+                });
+                let open = Open::new(&worker);
+                tokio::task::spawn_local(async move {
+                    codec::serve(stream, connection).await;
+                    drop(open);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Counts a downstream connection as long as it is open.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.shared.registry.server.connections.add(1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.shared.registry.server.connections.sub(1);
+    }
+}

@@ -1,0 +1,113 @@
+//! HTTP on a connection: tells the version, then serves requests until it ends or drains.
+
+use std::{pin::pin, rc::Rc, time::Duration};
+
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    config::Filter,
+    executor::LocalExecutor,
+    request::{self, Downstream},
+    sniff::{self, Protocol, Rewind},
+    tcp,
+};
+
+/// Longest block of request headers; more is answered 431.
+const HEADER_BYTES: usize = 60 * 1024;
+/// Bytes read ahead on a connection.
+const READ_BUFFER: usize = 64 * 1024;
+/// A client that begins a request must send its headers within this.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Carries a connection to its end: picks the filter by its destination and first bytes.
+pub(crate) async fn serve<S>(stream: S, connection: Rc<Downstream>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let listener = connection.listener.load_full();
+    let filter = match &connection.destination {
+        // A door's requests choose their filters one by one.
+        None if listener.accept == mesh_config::Accept::HttpProxy => {
+            return sniffed(stream, connection, true).await;
+        }
+        Some(to) if crate::door::is_loopback(to) => {
+            let tcp = connection.worker.shared.loopback_tcp.clone();
+            return tcp::proxy(stream, &tcp, &connection).await;
+        }
+        Some(to) => listener.chain(to),
+        None => listener.own_chain(),
+    };
+    match filter {
+        None => tcp::refuse(&connection),
+        Some(Filter::Tcp(tcp)) => tcp::proxy(stream, tcp, &connection).await,
+        Some(Filter::Http(_)) => sniffed(stream, connection, true).await,
+        Some(Filter::Sniff(_, tcp)) => match sniff::sniff(stream, false).await {
+            Ok((Protocol::Other, stream)) => tcp::proxy(stream, tcp, &connection).await,
+            Ok((protocol, stream)) => http(protocol, stream, connection).await,
+            // The client is gone.
+            Err(_) => {}
+        },
+    }
+}
+
+async fn sniffed<S>(stream: S, connection: Rc<Downstream>, http_only: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    if let Ok((protocol, stream)) = sniff::sniff(stream, http_only).await {
+        http(protocol, stream, connection).await;
+    }
+}
+
+async fn http<S>(protocol: Protocol, stream: Rewind<S>, connection: Rc<Downstream>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let drain = connection.worker.shared.drain.clone();
+    let io = TokioIo::new(stream);
+    let service = service_fn(move |request| request::handle(connection.clone(), request));
+    // Errors of a connection were recorded by the exchange that they ended, if there was one.
+    match protocol {
+        Protocol::Nothing => {}
+        Protocol::Http2 => {
+            let serving = http2::Builder::new(LocalExecutor)
+                .timer(TokioTimer::new())
+                .max_header_list_size(HEADER_BYTES as u32)
+                .serve_connection(io, service);
+            let mut serving = pin!(serving);
+            let ended = tokio::select! {
+                biased;
+                ended = serving.as_mut() => Some(ended),
+                () = drain.cancelled() => None,
+            };
+            if ended.is_none() {
+                serving.as_mut().graceful_shutdown();
+                let _ = serving.await;
+            }
+        }
+        Protocol::Http1 | Protocol::Other => {
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(None::<Duration>.or(Some(HEADER_TIMEOUT)))
+                .max_header_size(HEADER_BYTES)
+                .max_buf_size(READ_BUFFER)
+                .serve_connection(io, service)
+                .with_upgrades();
+            let mut serving = pin!(serving);
+            let ended = tokio::select! {
+                biased;
+                ended = serving.as_mut() => Some(ended),
+                () = drain.cancelled() => None,
+            };
+            if ended.is_none() {
+                serving.as_mut().graceful_shutdown();
+                let _ = serving.await;
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A snapshot made ready for requests: regexes compiled, names resolved to references, domains
+//! indexed. Compilation happens once per update, on the control thread.
+
+mod cluster;
+mod listener;
+mod matching;
+mod mutation;
+mod retry_on;
+mod route;
+
+use std::{collections::HashMap, sync::Arc};
+
+use mesh_config as model;
+
+pub(crate) use cluster::{Cluster, Clusters, Host, Members};
+pub(crate) use listener::{Destination, Filter, Http, Listener, Tcp};
+pub(crate) use matching::RequestView;
+pub(crate) use mutation::Context as HeaderContext;
+pub(crate) use retry_on::RetryOn;
+pub(crate) use route::{Action, Forward, Retry, Rewrite, Route, RouteTable, Target, without_port};
+
+use crate::stats::{Registry, istio::Labels};
+
+/// Something in a snapshot that cannot be carried out. The control plane validates before it
+/// sends, so this is a defect of it; the resource is refused and the last good one stays.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompileError {
+    #[error("bad regular expression {pattern:?}")]
+    Regex {
+        pattern: String,
+        source: Box<regex::Error>,
+    },
+    #[error("bad header name {0:?}")]
+    HeaderName(String),
+    #[error("bad header value {0:?}")]
+    HeaderValue(String),
+    #[error("unknown operator in header value {0:?}; write %% for a percent sign")]
+    Operator(String),
+    #[error("bad status code {0}")]
+    Status(u16),
+}
+
+/// The compiled state of a proxy; owned by the control thread.
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    pub(crate) snapshot: model::Snapshot,
+    pub(crate) clusters: Clusters,
+    tables: HashMap<String, Arc<RouteTable>>,
+    pub(crate) listeners: HashMap<String, Arc<Listener>>,
+}
+
+impl Config {
+    /// Becomes what `snapshot` says. Route tables that did not change are kept as they are; one
+    /// that does not compile keeps its last good version, and its error is returned by name.
+    pub(crate) fn apply(
+        &mut self,
+        snapshot: model::Snapshot,
+        registry: &Registry,
+        labels: &Labels,
+    ) -> Vec<(String, CompileError)> {
+        let mut errors = Vec::new();
+        self.clusters.apply(&snapshot, &self.snapshot, labels);
+        let mut tables = HashMap::new();
+        for (name, table) in &snapshot.routes {
+            let unchanged = self
+                .snapshot
+                .routes
+                .get(name)
+                .is_some_and(|before| Arc::ptr_eq(before, table));
+            let last = self.tables.get(name);
+            if let (true, Some(last)) = (unchanged, last) {
+                tables.insert(name.clone(), last.clone());
+                continue;
+            }
+            match RouteTable::compile(table, &mut self.clusters) {
+                Ok(compiled) => {
+                    tables.insert(name.clone(), Arc::new(compiled));
+                }
+                Err(error) => {
+                    if let Some(last) = last {
+                        tables.insert(name.clone(), last.clone());
+                    }
+                    errors.push((name.clone(), error));
+                }
+            }
+        }
+        self.tables = tables;
+        self.listeners = snapshot
+            .listeners
+            .iter()
+            .map(|(name, listener)| {
+                let compiled =
+                    Listener::compile(listener, &self.tables, &mut self.clusters, registry);
+                (name.clone(), Arc::new(compiled))
+            })
+            .collect();
+        self.snapshot = snapshot;
+        errors
+    }
+}

@@ -1,0 +1,140 @@
+//! The headers that a proxy puts on, keeps and takes off, whatever the route says. A sidecar trusts
+//! the workloads around it; a gateway faces strangers.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use mesh_config::TrafficDirection;
+
+use crate::worker::Worker;
+
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub(crate) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+pub(crate) const EXPECTED_TIMEOUT: HeaderName =
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+pub(crate) const DECORATOR: HeaderName = HeaderName::from_static("x-envoy-decorator-operation");
+pub(crate) const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+pub(crate) const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+pub(crate) const SERVICE_TIME: HeaderName =
+    HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// Envoy's headers that travel between proxies; all others from a peer are taken off.
+const KEPT: [&str; 6] = [
+    "x-envoy-original-path",
+    "x-envoy-original-host",
+    "x-envoy-attempt-count",
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-envoy-upstream-service-time",
+];
+
+/// Makes the headers of a request fit to be sent on.
+pub(crate) fn prepare_request(
+    headers: &mut HeaderMap,
+    direction: TrafficDirection,
+    client: IpAddr,
+    worker: &Worker,
+) {
+    remove_hop_by_hop(headers);
+    if headers.keys().any(is_controlled) {
+        let strip: Vec<HeaderName> = headers
+            .keys()
+            .filter(|n| is_controlled(n))
+            .cloned()
+            .collect();
+        for name in strip {
+            headers.remove(name);
+        }
+    }
+    let gateway = direction == TrafficDirection::Gateway;
+    if gateway {
+        let address = HeaderValue::from_str(&client.to_string()).expect("an address is ASCII");
+        append_forwarded_for(headers, &address);
+        headers.insert(X_EXTERNAL_ADDRESS, address);
+    }
+    if gateway || !headers.contains_key(&X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if gateway || !headers.contains_key(&X_REQUEST_ID) {
+        headers.insert(X_REQUEST_ID, new_request_id(worker.draw_bytes()));
+    }
+}
+
+fn is_controlled(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-")
+        && ((name.starts_with("x-envoy-") && !KEPT.contains(&name)) || name == CLIENT_CERT.as_str())
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
+    let value = match headers.get(&X_FORWARDED_FOR) {
+        None => address.clone(),
+        Some(before) => {
+            let mut all = before.as_bytes().to_vec();
+            all.push(b',');
+            all.extend_from_slice(address.as_bytes());
+            // A header value and an address, joined by a comma, make a header value.
+            HeaderValue::from_bytes(&all).unwrap_or_else(|_| address.clone())
+        }
+    };
+    headers.insert(X_FORWARDED_FOR, value);
+}
+
+/// A UUID version 4. The version nibble later tells whether the request is traced.
+fn new_request_id(random: [u8; 16]) -> HeaderValue {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = uuid::Builder::from_random_bytes(random).into_uuid();
+    id.as_hyphenated().encode_lower(&mut text);
+    HeaderValue::from_bytes(&text).expect("a UUID is ASCII")
+}
+
+/// Takes off what concerns one connection only.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(listed) = headers.remove(header::CONNECTION) {
+        let names = listed.to_str().unwrap_or("").split(',').map(str::trim);
+        for name in names.filter(|name| !name.eq_ignore_ascii_case("te")) {
+            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+                headers.remove(name);
+            }
+        }
+    }
+    headers.remove(&KEEP_ALIVE);
+    headers.remove(&PROXY_CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::UPGRADE);
+    if headers.get(header::TE).is_some_and(|te| te != "trailers") {
+        headers.remove(header::TE);
+    }
+}
+
+/// Makes the headers of an answer fit to be sent back.
+pub(crate) fn prepare_response(headers: &mut HeaderMap, direction: TrafficDirection) {
+    remove_hop_by_hop(headers);
+    headers.remove(crate::metadata::PEER_METADATA);
+    headers.remove(crate::metadata::PEER_METADATA_ID);
+    headers.remove(&DECORATOR);
+    name_server(headers, direction);
+}
+
+/// `server`: the proxy's name instead of the application's.
+pub(crate) fn name_server(headers: &mut HeaderMap, direction: TrafficDirection) {
+    let server = match direction {
+        TrafficDirection::Outbound => "envoy",
+        TrafficDirection::Inbound | TrafficDirection::Gateway => "istio-envoy",
+    };
+    headers.insert(header::SERVER, HeaderValue::from_static(server));
+}
+
+/// Wire bytes of a header block, within a few bytes: what `istio_request_bytes` counts.
+pub(crate) fn wire_bytes(headers: &HeaderMap) -> u64 {
+    let lines = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4);
+    lines.sum::<usize>() as u64
+}

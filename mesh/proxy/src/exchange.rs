@@ -1,0 +1,168 @@
+//! What is remembered of a request until it ends, and its record: statistics and access log.
+
+use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
+
+use http::HeaderMap;
+use mesh_config::TrafficDirection;
+
+use crate::{
+    access_log::Entry,
+    body::Replayed,
+    config::{Cluster, Host},
+    flags::Flags,
+    stats::{
+        HttpStats,
+        istio::{HttpKey, PeerId, Reporter, ServiceId},
+    },
+    worker::Worker,
+};
+
+/// One request and its response. Recorded when dropped, so no path ends silently.
+pub(crate) struct Exchange {
+    worker: Rc<Worker>,
+    started: Instant,
+    direction: TrafficDirection,
+    http: Arc<HttpStats>,
+    /// The access log's copy of the request; `None` when nothing is logged.
+    pub(crate) log: Option<Box<Entry>>,
+    /// Who called, on inbound.
+    pub(crate) source: PeerId,
+    pub(crate) grpc: bool,
+    /// 0: no answer was sent.
+    pub(crate) status: u16,
+    pub(crate) grpc_status: Option<u8>,
+    /// The gRPC status that a fault answers with.
+    pub(crate) abort_grpc_status: Option<u32>,
+    pub(crate) flags: Flags,
+    pub(crate) details: Cow<'static, str>,
+    /// Which arm of the route's split was drawn.
+    pub(crate) target: usize,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) host: Option<Arc<Host>>,
+    pub(crate) service: ServiceId,
+    pub(crate) upstream_time_ms: Option<u64>,
+    pub(crate) request_header_bytes: u64,
+    pub(crate) request_body: Option<Replayed>,
+    pub(crate) response_header_bytes: u64,
+    pub(crate) response_body_bytes: u64,
+    /// The whole answer was handed on.
+    pub(crate) complete: bool,
+    /// The answer has no body on the wire, whatever its headers say (HEAD, 204, 304, 101).
+    pub(crate) bodiless: bool,
+    /// Not a part of the mesh: the pod's own loopback.
+    pub(crate) unobserved: bool,
+}
+
+impl Exchange {
+    pub(crate) fn begin(
+        worker: &Rc<Worker>,
+        direction: TrafficDirection,
+        http: Arc<HttpStats>,
+    ) -> Box<Self> {
+        http.downstream_rq_total.add(1);
+        http.downstream_rq_active.add(1);
+        worker.active.set(worker.active.get() + 1);
+        Box::new(Self {
+            worker: worker.clone(),
+            started: Instant::now(),
+            direction,
+            http,
+            log: None,
+            source: PeerId::UNKNOWN,
+            grpc: false,
+            status: 0,
+            grpc_status: None,
+            abort_grpc_status: None,
+            flags: Flags::default(),
+            details: Cow::Borrowed(""),
+            target: 0,
+            cluster: None,
+            host: None,
+            service: ServiceId::UNKNOWN,
+            upstream_time_ms: None,
+            request_header_bytes: 0,
+            request_body: None,
+            response_header_bytes: 0,
+            response_body_bytes: 0,
+            complete: false,
+            bodiless: false,
+            unobserved: false,
+        })
+    }
+
+    pub(crate) fn direction(&self) -> TrafficDirection {
+        self.direction
+    }
+
+    pub(crate) fn http(&self) -> &HttpStats {
+        &self.http
+    }
+
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    pub(crate) fn note_grpc_status(&mut self, headers: &HeaderMap) {
+        if self.grpc
+            && let Some(value) = headers.get("grpc-status")
+        {
+            self.grpc_status = value.to_str().ok().and_then(|text| text.parse().ok());
+        }
+    }
+
+    fn record(&mut self) {
+        if !self.complete {
+            self.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+            self.details = "downstream_remote_disconnect".into();
+            self.http.downstream_rq_rx_reset.add(1);
+        }
+        if self.unobserved {
+            return;
+        }
+        self.http.downstream_rq_completed.add(1);
+        self.http.downstream_rq.add(self.status);
+        let received = self.request_body.as_ref().map_or(0, Replayed::received);
+        self.http
+            .downstream_cx_rx_bytes_total
+            .add(self.request_header_bytes + received);
+        self.http
+            .downstream_cx_tx_bytes_total
+            .add(self.response_header_bytes + self.response_body_bytes);
+        let inbound = self.direction == TrafficDirection::Inbound;
+        let upstream_peer = self.host.as_ref().map_or(PeerId::UNKNOWN, |host| host.peer);
+        let series = self.worker.series(HttpKey {
+            reporter: if inbound {
+                Reporter::Destination
+            } else {
+                Reporter::Source
+            },
+            peer: if inbound { self.source } else { upstream_peer },
+            service: self.service,
+            grpc: self.grpc,
+            status: self.status,
+            grpc_status: self.grpc_status,
+            flags: self.flags,
+        });
+        let elapsed = self.started.elapsed();
+        series.requests.add(1);
+        series.duration.record(elapsed.as_micros() as u64);
+        series
+            .request_bytes
+            .record(1000 * (self.request_header_bytes + received));
+        series
+            .response_bytes
+            .record(1000 * (self.response_header_bytes + self.response_body_bytes));
+        if let Some(entry) = self.log.take() {
+            let line = entry.line(self, received, elapsed.as_millis() as u64);
+            self.worker.log.write(&line);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.record();
+        self.http.downstream_rq_active.sub(1);
+        self.worker.active.set(self.worker.active.get() - 1);
+    }
+}

@@ -1,0 +1,276 @@
+//! A running proxy: the control thread's state, its workers, and how a snapshot takes effect.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use mesh_config::{self as model, Interception, Node, ProxyId, Snapshot};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    accept::{self, Command},
+    access_log,
+    config::{Cluster, Clusters, Config, Http, Listener, Tcp},
+    metadata::OwnMetadata,
+    socket,
+    stats::{Registry, istio::Labels},
+    worker::Worker,
+};
+
+/// What all threads of a proxy share.
+pub(crate) struct Shared {
+    pub(crate) identity: ProxyId,
+    pub(crate) started: Instant,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) labels: Labels,
+    pub(crate) log: access_log::Sink,
+    pub(crate) node: ArcSwap<Node>,
+    pub(crate) own_metadata: ArcSwapOption<OwnMetadata>,
+    /// Where upstream connections leave from.
+    pub(crate) source_address: Option<IpAddr>,
+    /// Cancelled: connections finish what they have and close.
+    pub(crate) drain: CancellationToken,
+    /// To the pod's own localhost, through a door.
+    pub(crate) loopback_http: Http,
+    pub(crate) loopback_tcp: Tcp,
+    /// Seeds the workers' randomness, for tests.
+    pub(crate) seed: Option<u64>,
+}
+
+/// What a proxy is started with.
+pub(crate) struct Options {
+    pub(crate) identity: ProxyId,
+    pub(crate) source_address: Option<IpAddr>,
+    pub(crate) concurrency: usize,
+    pub(crate) log: access_log::Sink,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) seed: Option<u64>,
+}
+
+/// Owned by the control thread.
+pub(crate) struct Proxy {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: Config,
+    workers: Vec<UnboundedSender<Command>>,
+    threads: Vec<JoinHandle<()>>,
+    listening: HashMap<String, Listening>,
+    /// Cancelled: connections that still go on are dropped.
+    deadline: CancellationToken,
+}
+
+struct Listening {
+    configured: SocketAddr,
+    bound: SocketAddr,
+    current: Arc<ArcSwap<Listener>>,
+    closed: CancellationToken,
+}
+
+impl Proxy {
+    /// Starts the workers; there is nothing to accept on yet.
+    pub(crate) fn start(options: Options) -> io::Result<Self> {
+        let (loopback_http, loopback_tcp) = loopback(&options.registry);
+        let shared = Arc::new(Shared {
+            identity: options.identity,
+            started: Instant::now(),
+            registry: options.registry,
+            labels: Labels::default(),
+            log: options.log,
+            node: ArcSwap::default(),
+            own_metadata: ArcSwapOption::empty(),
+            source_address: options.source_address,
+            drain: CancellationToken::new(),
+            loopback_http,
+            loopback_tcp,
+            seed: options.seed,
+        });
+        let mut proxy = Self {
+            shared,
+            config: Config::default(),
+            workers: Vec::new(),
+            threads: Vec::new(),
+            listening: HashMap::new(),
+            deadline: CancellationToken::new(),
+        };
+        for index in 0..options.concurrency.max(1) {
+            let (commands, received) = unbounded_channel();
+            let (shared, deadline) = (proxy.shared.clone(), proxy.deadline.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("wrk:worker_{index}"))
+                .spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build_local(Default::default())
+                        .expect("the system gives a thread an event queue");
+                    let worker = Worker::new(shared);
+                    runtime.block_on(accept::run(worker, received, deadline));
+                })?;
+            proxy.workers.push(commands);
+            proxy.threads.push(thread);
+        }
+        Ok(proxy)
+    }
+
+    /// Takes a snapshot into effect. Listeners that keep their address keep their socket and their
+    /// connections. What cannot be carried out is returned as messages; the rest is in effect.
+    pub(crate) fn apply(&mut self, snapshot: Snapshot) -> Vec<String> {
+        self.shared
+            .own_metadata
+            .store(OwnMetadata::of(&snapshot.node).map(Arc::new));
+        self.shared.node.store(snapshot.node.clone());
+        let errors = self
+            .config
+            .apply(snapshot, &self.shared.registry, &self.shared.labels);
+        let mut messages: Vec<String> = errors
+            .into_iter()
+            .map(|(name, error)| format!("route table {name} keeps its last version: {error}"))
+            .collect();
+        let config = &self.config;
+        let gone = |listening: &Listening, name: &str| {
+            let now = config.snapshot.listeners.get(name);
+            now.is_none_or(|now| now.address != listening.configured)
+        };
+        self.listening.retain(|name, listening| {
+            let gone = gone(listening, name);
+            if gone {
+                listening.closed.cancel();
+            }
+            !gone
+        });
+        for (name, listener) in &self.config.listeners {
+            if let Some(listening) = self.listening.get(name) {
+                listening.current.store(listener.clone());
+                continue;
+            }
+            match listen(&self.workers, listener) {
+                Ok(listening) => {
+                    self.listening.insert(name.clone(), listening);
+                }
+                Err(error) => messages.push(format!(
+                    "listener {name} cannot bind {}: {error}",
+                    listener.address
+                )),
+            }
+        }
+        self.retain_hosts();
+        let server = &self.shared.registry.server;
+        server.config_updates.add(1);
+        server.config_rejected.add(messages.len() as u64);
+        server.listeners.set(self.listening.len() as u64);
+        messages
+    }
+
+    /// Tells the workers which hosts are still in use.
+    fn retain_hosts(&self) {
+        let mut hosts: Vec<u32> = self
+            .config
+            .clusters
+            .iter()
+            .filter_map(|cluster| cluster.members.load_full())
+            .flat_map(|members| members.hosts.iter().map(|host| host.id).collect::<Vec<_>>())
+            .collect();
+        hosts.sort_unstable();
+        let hosts: Arc<[u32]> = hosts.into();
+        for worker in &self.workers {
+            // A worker ends only when this side does.
+            let _ = worker.send(Command::RetainHosts(hosts.clone()));
+        }
+    }
+
+    /// Where a listener is bound, once it is.
+    pub(crate) fn bound(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.listening
+            .iter()
+            .map(|(name, listening)| (name.as_str(), listening.bound))
+    }
+
+    /// Stops accepting.
+    pub(crate) fn close_listeners(&mut self) {
+        for (_, listening) in self.listening.drain() {
+            listening.closed.cancel();
+        }
+    }
+
+    /// Stops accepting, lets requests finish within `limit`, and ends the workers.
+    pub(crate) async fn shut_down(mut self, limit: std::time::Duration) {
+        self.close_listeners();
+        self.shared.drain.cancel();
+        self.workers.clear();
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // A worker that panicked has been reported by the panic itself.
+                let _ = thread.join();
+            }
+        });
+        let deadline = self.deadline.clone();
+        let force = async move {
+            tokio::time::sleep(limit).await;
+            deadline.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = joined => {}
+            () = force => {}
+        }
+    }
+}
+
+fn listen(workers: &[UnboundedSender<Command>], listener: &Arc<Listener>) -> io::Result<Listening> {
+    let first = socket::listen(listener.address, workers.len() > 1)?;
+    let bound = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..workers.len() {
+        sockets.push(socket::listen(bound, true)?);
+    }
+    let current = Arc::new(ArcSwap::new(listener.clone()));
+    let closed = CancellationToken::new();
+    for (worker, socket) in workers.iter().zip(sockets) {
+        // A worker ends only when this side does.
+        let _ = worker.send(Command::Listen {
+            socket,
+            listener: current.clone(),
+            closed: closed.clone(),
+        });
+    }
+    Ok(Listening {
+        configured: listener.address,
+        bound,
+        current,
+        closed,
+    })
+}
+
+/// What carries requests to the pod's own localhost.
+fn loopback(registry: &Registry) -> (Http, Tcp) {
+    const NAME: &str = "loopback";
+    let mut clusters = Clusters::default();
+    let config = Arc::new(model::Cluster {
+        name: NAME.into(),
+        discovery: model::Discovery::OriginalDst,
+        lb_policy: model::LbPolicy::default(),
+        protocol: model::UpstreamProtocol::UseDownstream,
+        connect_timeout: std::time::Duration::from_secs(10),
+        service: None,
+    });
+    let cluster: Arc<Cluster> = clusters.named(NAME);
+    cluster.update(config, &[], &Labels::default());
+    let http = Http::plain(NAME, cluster.clone(), registry);
+    (http, Tcp::plain(NAME, cluster, registry))
+}
+
+impl Shared {
+    /// The pod's own localhost.
+    pub(crate) fn localhost(&self) -> IpAddr {
+        match self.identity.interception {
+            Interception::Door { loopback } => loopback,
+            _ => IpAddr::from([127, 0, 0, 1]),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Answers that the proxy gives itself: failures in Envoy's words, redirects, direct responses.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::{flags::Flags, pool::UpstreamError};
+
+/// A local reply before the headers that every answer gets.
+#[derive(Debug)]
+pub(crate) struct LocalReply {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+    pub(crate) flags: Flags,
+    pub(crate) details: Cow<'static, str>,
+    /// Beyond those that every local reply has.
+    pub(crate) headers: HeaderMap,
+}
+
+impl LocalReply {
+    pub(crate) fn new(
+        status: StatusCode,
+        body: &'static str,
+        flags: Flags,
+        details: &'static str,
+    ) -> Self {
+        Self {
+            status,
+            body: Bytes::from_static(body.as_bytes()),
+            flags,
+            details: Cow::Borrowed(details),
+            headers: HeaderMap::new(),
+        }
+    }
+
+    pub(crate) fn no_route() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "",
+            Flags::NO_ROUTE,
+            "route_not_found",
+        )
+    }
+
+    pub(crate) fn no_cluster() -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "", Flags::NO_CLUSTER, "cluster_not_found")
+    }
+
+    pub(crate) fn no_healthy_upstream() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no healthy upstream",
+            Flags::NO_HEALTHY_UPSTREAM,
+            "no_healthy_upstream",
+        )
+    }
+
+    pub(crate) fn request_timeout() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream request timeout",
+            Flags::UPSTREAM_TIMEOUT,
+            "response_timeout",
+        )
+    }
+
+    pub(crate) fn fault_abort(status: StatusCode) -> Self {
+        let flag = Flags::FAULT_INJECTED;
+        Self::new(status, "fault filter abort", flag, "fault_filter_abort")
+    }
+
+    pub(crate) fn bad_request(details: &'static str) -> Self {
+        let flag = Flags::DOWNSTREAM_PROTOCOL_ERROR;
+        Self::new(StatusCode::BAD_REQUEST, "", flag, details)
+    }
+
+    pub(crate) fn upgrade_required() -> Self {
+        Self::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "Upgrade Required",
+            Flags::DOWNSTREAM_PROTOCOL_ERROR,
+            "low_version",
+        )
+    }
+
+    /// The upstream gave no answer. `retried`: this was not the first attempt.
+    pub(crate) fn upstream_failed(error: &UpstreamError, retried: bool) -> Self {
+        let (flag, reason, cause) = match error {
+            UpstreamError::PerTryTimeout => {
+                return Self {
+                    details: Cow::Borrowed("upstream_per_try_timeout"),
+                    ..Self::request_timeout()
+                };
+            }
+            UpstreamError::Connect(_) => (
+                Flags::UPSTREAM_CONNECTION_FAILURE,
+                "remote connection failure",
+                Some("delayed_connect_error:_Connection_refused"),
+            ),
+            UpstreamError::ConnectTimeout => (
+                Flags::UPSTREAM_CONNECTION_FAILURE,
+                "connection timeout",
+                None,
+            ),
+            UpstreamError::Request(error) if error.is_parse() => {
+                (Flags::UPSTREAM_PROTOCOL_ERROR, "protocol error", None)
+            }
+            UpstreamError::Request(error) if is_stream_reset(error) => {
+                (Flags::UPSTREAM_REMOTE_RESET, "remote reset", None)
+            }
+            UpstreamError::Request(_) => (
+                Flags::UPSTREAM_CONNECTION_TERMINATION,
+                "connection termination",
+                None,
+            ),
+        };
+        let status = if flag == Flags::UPSTREAM_PROTOCOL_ERROR {
+            StatusCode::BAD_GATEWAY
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        let latest = if retried {
+            "retried and the latest reset reason"
+        } else {
+            "reset reason"
+        };
+        let body = format!(
+            "upstream connect error or disconnect/reset before headers. {latest}: {reason}"
+        );
+        let cause = match (error, cause) {
+            (UpstreamError::Connect(error), Some(_))
+                if error.kind() != std::io::ErrorKind::ConnectionRefused =>
+            {
+                format!("|{}", error.to_string().replace(' ', "_"))
+            }
+            (_, Some(cause)) => format!("|{cause}"),
+            (_, None) => String::new(),
+        };
+        let details = format!(
+            "upstream_reset_before_response_started{{{}{cause}}}",
+            reason.replace(' ', "_")
+        );
+        Self {
+            status,
+            body: body.into(),
+            flags: flag,
+            details: Cow::Owned(details),
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// The response head and body, without `date` (the codec adds it) and `server`. gRPC callers
+    /// get their status in a header of a 200.
+    pub(crate) fn into_parts(self, grpc: bool, abort: Option<u32>) -> (Response<()>, Bytes) {
+        let mut response = Response::new(());
+        *response.headers_mut() = self.headers;
+        let headers = response.headers_mut();
+        if let Some(status) = abort {
+            headers.insert("grpc-status", HeaderValue::from(status));
+        }
+        if grpc {
+            let code = abort.unwrap_or_else(|| grpc_status(self.status));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/grpc"),
+            );
+            headers.insert("grpc-status", HeaderValue::from(code));
+            if let Ok(message) = HeaderValue::from_bytes(&self.body)
+                && !message.is_empty()
+            {
+                headers.insert("grpc-message", message);
+            }
+            return (response, Bytes::new());
+        }
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        if !self.body.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        *response.status_mut() = self.status;
+        (response, self.body)
+    }
+}
+
+/// An HTTP/2 stream was reset rather than its connection lost.
+pub(crate) fn is_stream_reset(error: &hyper::Error) -> bool {
+    source_text(error).contains("stream error received")
+}
+
+/// The upstream refused a stream before it looked at it.
+pub(crate) fn is_refused_stream(error: &hyper::Error) -> bool {
+    source_text(error).contains("refused stream")
+}
+
+/// h2's own error type is not part of hyper's interface; its words are.
+fn source_text(error: &hyper::Error) -> String {
+    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
+}
+
+/// The gRPC status for an HTTP status, as gRPC's own mapping has it.
+fn grpc_status(status: StatusCode) -> u32 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}

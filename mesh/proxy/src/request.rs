@@ -1,0 +1,341 @@
+//! The life of a request, top to bottom: prepare, match a route, inject faults, act, answer.
+
+use std::{borrow::Cow, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc};
+
+use arc_swap::ArcSwap;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request,
+};
+use hyper::body::Incoming;
+use mesh_config::TrafficDirection;
+
+use crate::{
+    access_log::{Entry, protocol},
+    body::ResponseBody,
+    config::{Action, Destination, Filter, HeaderContext, Http, Listener, RequestView, Route},
+    conventions, door,
+    exchange::Exchange,
+    fault,
+    flags::Flags,
+    forward::{self, Forwarded},
+    path,
+    reply::LocalReply,
+    rewrite, trace_context,
+    worker::Worker,
+};
+
+/// A downstream connection.
+pub(crate) struct Downstream {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Arc<ArcSwap<Listener>>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    /// Where the connection goes, when that is not the listener itself: the target of a `CONNECT`
+    /// tunnel or the original destination.
+    pub(crate) destination: Option<Destination>,
+}
+
+/// What the phases of a request know of it.
+pub(crate) struct RequestContext<'a> {
+    pub(crate) connection: &'a Downstream,
+    pub(crate) direction: TrafficDirection,
+    /// As routed: of the absolute form, `:authority` or `Host`.
+    pub(crate) authority: String,
+    /// Normalised, without the query.
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) version: Version,
+    /// Where the client wanted to go, for passthrough.
+    pub(crate) destination: Option<Destination>,
+}
+
+/// The client asks to leave HTTP.
+pub(crate) struct Upgrade {
+    pub(crate) protocol: HeaderValue,
+    pub(crate) downstream: hyper::upgrade::OnUpgrade,
+}
+
+/// Answers a request. Never fails: what goes wrong becomes an answer.
+pub(crate) async fn handle(
+    connection: Rc<Downstream>,
+    mut request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let listener = connection.listener.load_full();
+    let destination = door::destination(&listener, &connection, &request);
+    if request.method() == Method::CONNECT
+        && connection.destination.is_none()
+        && let Some(destination) = &destination
+    {
+        return Ok(door::tunnel(&connection, destination.clone(), &mut request));
+    }
+    let worker = &connection.worker;
+    let own = match &destination {
+        Some(to) => door::loopback(worker, to).or_else(|| listener.chain(to).map(Filter::http)),
+        None => listener.own_chain().map(Filter::http),
+    };
+    let unknown;
+    let http = match own {
+        Some(http) => http,
+        None => {
+            unknown = Http {
+                stats: worker.shared.registry.http("unmatched"),
+                table: None,
+            };
+            &unknown
+        }
+    };
+    let mut exchange = Exchange::begin(worker, listener.direction, http.stats.clone());
+    exchange.unobserved = destination.as_ref().is_some_and(|to| door::is_loopback(to));
+    match request.version() {
+        Version::HTTP_2 => http.stats.downstream_rq_http2_total.add(1),
+        _ => http.stats.downstream_rq_http1_total.add(1),
+    }
+    let upgrade = upgrade(&mut request);
+    let (mut parts, body) = request.into_parts();
+    let context = RequestContext {
+        connection: &connection,
+        direction: listener.direction,
+        authority: authority(&parts).unwrap_or_default().to_owned(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or("").to_owned(),
+        version: parts.version,
+        destination,
+    };
+    note(&mut exchange, &context, &parts);
+    let head = parts.method == Method::HEAD;
+    match respond(context, http, &mut exchange, &mut parts, body, upgrade).await {
+        Ok(forwarded) => Ok(forwarded.into_response(exchange, head)),
+        Err(reply) => Ok(local(reply, exchange, head)),
+    }
+}
+
+/// Routes a request and does what the route says.
+async fn respond(
+    mut context: RequestContext<'_>,
+    http: &Http,
+    exchange: &mut Box<Exchange>,
+    parts: &mut request::Parts,
+    body: Incoming,
+    upgrade: Option<Upgrade>,
+) -> Result<Forwarded, LocalReply> {
+    let worker = &context.connection.worker;
+    check(&context, parts)?;
+    if let Cow::Owned(normal) = path::normalize(&context.path)
+        .ok_or_else(|| LocalReply::bad_request("path_normalization_failed"))?
+    {
+        context.path = normal;
+    }
+    if context.direction == TrafficDirection::Inbound {
+        exchange.source = worker.peers.take(&mut parts.headers, &worker.shared.labels);
+    }
+    let client = context.connection.remote.ip();
+    conventions::prepare_request(&mut parts.headers, context.direction, client, worker);
+    let sampling = worker.shared.node.load().trace_sampling;
+    trace_context::propagate(&mut parts.headers, sampling, worker);
+    if let Some(log) = &mut exchange.log {
+        log.request_id = parts.headers.get(conventions::X_REQUEST_ID).cloned();
+        log.forwarded_for = parts.headers.get(conventions::X_FORWARDED_FOR).cloned();
+    }
+    let view = RequestView {
+        method: &parts.method,
+        scheme: "http",
+        authority: &context.authority,
+        path: &context.path,
+        query: &context.query,
+        headers: &parts.headers,
+    };
+    let Some(route) = http.table.as_ref().and_then(|table| table.route(&view)) else {
+        http.stats.no_route.add(1);
+        return Err(LocalReply::no_route());
+    };
+    if let Some(log) = &mut exchange.log {
+        log.route = Some(route.name.clone());
+    }
+    if let Action::Forward(forward) = &route.action {
+        forward::select(forward, worker, exchange);
+    }
+    if let Some(fault) = &route.fault
+        && let Some(reply) = fault::inject(fault, worker, exchange).await
+    {
+        return Err(reply);
+    }
+    http.stats.rq_total.add(1);
+    match &route.action {
+        Action::Forward(forward) => {
+            forward::forward(&context, route, forward, exchange, parts, body, upgrade).await
+        }
+        Action::Redirect(redirect) => {
+            http.stats.rq_redirect.add(1);
+            let location = rewrite::location(
+                redirect,
+                route,
+                "http",
+                &context.authority,
+                &context.path,
+                &context.query,
+            );
+            let status =
+                StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
+            let mut reply = LocalReply::new(status, "", Flags::default(), "direct_response");
+            reply
+                .headers
+                .extend(location.map(|to| (header::LOCATION, to)));
+            Err(reply.with_headers(&context, route, &parts.headers))
+        }
+        Action::Direct { status, body } => {
+            http.stats.rq_direct_response.add(1);
+            let mut reply = LocalReply::new(*status, "", Flags::default(), "direct_response");
+            reply.body = body.clone();
+            Err(reply.with_headers(&context, route, &parts.headers))
+        }
+    }
+}
+
+/// What HTTP itself forbids.
+fn check(context: &RequestContext<'_>, parts: &request::Parts) -> Result<(), LocalReply> {
+    if matches!(context.version, Version::HTTP_10 | Version::HTTP_09) {
+        return Err(LocalReply::upgrade_required());
+    }
+    if context.authority.is_empty() {
+        return Err(LocalReply::bad_request("missing_host_header"));
+    }
+    if parts.headers.contains_key(header::TRANSFER_ENCODING)
+        && parts.headers.contains_key(header::CONTENT_LENGTH)
+    {
+        return Err(LocalReply::bad_request("http1.content_length_not_allowed"));
+    }
+    // `CONNECT` beyond a door, and `OPTIONS *`.
+    if parts.method == Method::CONNECT || !context.path.starts_with('/') {
+        return Err(LocalReply::no_route());
+    }
+    Ok(())
+}
+
+/// The host that the request is for.
+fn authority(parts: &request::Parts) -> Option<&str> {
+    match parts.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => parts.headers.get(header::HOST)?.to_str().ok(),
+    }
+}
+
+/// Remembers what statistics and the log need of the request.
+fn note(exchange: &mut Exchange, context: &RequestContext<'_>, parts: &request::Parts) {
+    exchange.grpc = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let line = parts.method.as_str().len() + context.path.len() + context.query.len() + 12;
+    exchange.request_header_bytes = line as u64 + conventions::wire_bytes(&parts.headers);
+    let connection = context.connection;
+    if !connection.worker.shared.node.load().access_log {
+        return;
+    }
+    let original = parts.headers.get(conventions::ORIGINAL_PATH);
+    let path = match original.and_then(|path| path.to_str().ok()) {
+        Some(path) => path.into(),
+        None => parts
+            .uri
+            .path_and_query()
+            .map_or("/", |path| path.as_str())
+            .into(),
+    };
+    exchange.log = Some(Box::new(Entry {
+        start: jiff::Timestamp::now(),
+        method: parts.method.clone(),
+        path,
+        version: parts.version,
+        forwarded_for: None,
+        user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+        request_id: None,
+        authority: if context.authority.is_empty() {
+            "-".into()
+        } else {
+            context.authority.as_str().into()
+        },
+        route: None,
+        upstream_local: None,
+        downstream_local: connection.local,
+        downstream_remote: connection.remote,
+    }));
+}
+
+/// Makes a local reply the response.
+fn local(reply: LocalReply, mut exchange: Box<Exchange>, head: bool) -> Response<ResponseBody> {
+    exchange.flags.insert(reply.flags);
+    exchange.details = reply.details.clone();
+    let direction = exchange.direction();
+    let (response, body) = reply.into_parts(exchange.grpc, exchange.abort_grpc_status);
+    let (mut parts, ()) = response.into_parts();
+    conventions::name_server(&mut parts.headers, direction);
+    exchange.status = parts.status.as_u16();
+    exchange.note_grpc_status(&parts.headers);
+    exchange.response_header_bytes = conventions::wire_bytes(&parts.headers);
+    exchange.bodiless = head;
+    Response::from_parts(parts, ResponseBody::full(body, exchange))
+}
+
+/// Takes the means to leave HTTP out of a request that asks for it.
+fn upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
+    let protocol = request.headers().get(header::UPGRADE)?;
+    if request.version() != Version::HTTP_11
+        || !protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+    {
+        return None;
+    }
+    let protocol = protocol.clone();
+    let downstream = hyper::upgrade::on(request);
+    Some(Upgrade {
+        protocol,
+        downstream,
+    })
+}
+
+impl RequestContext<'_> {
+    /// What header operators may refer to.
+    pub(crate) fn for_headers<'a>(
+        &'a self,
+        request: &'a HeaderMap,
+        method: &'a str,
+        route: &'a Route,
+    ) -> HeaderContext<'a> {
+        HeaderContext {
+            request,
+            response: None,
+            method,
+            path: &self.path,
+            authority: &self.authority,
+            scheme: "http",
+            protocol: protocol(self.version),
+            remote: self.connection.remote,
+            local: self.connection.local,
+            upstream_host: None,
+            cluster: "-",
+            route: &route.name,
+            status: 0,
+            flags: Flags::default(),
+        }
+    }
+}
+
+impl LocalReply {
+    /// Applies the route's header operations.
+    fn with_headers(
+        mut self,
+        context: &RequestContext<'_>,
+        route: &Route,
+        request: &HeaderMap,
+    ) -> Self {
+        if !route.response_headers.is_empty() {
+            let operators = HeaderContext {
+                status: self.status.as_u16(),
+                ..context.for_headers(request, "-", route)
+            };
+            route
+                .response_headers
+                .evaluate(&operators)
+                .apply(&mut self.headers);
+        }
+        self
+    }
+}

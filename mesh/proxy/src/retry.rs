@@ -1,0 +1,75 @@
+//! Whether a failed attempt is made again, and after how long: pure.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    config::{Retry, RetryOn},
+    pool::UpstreamError,
+    reply::{is_refused_stream, is_stream_reset},
+};
+
+/// First bound of the back-off; the bound doubles up to ten times this.
+const BASE: Duration = Duration::from_millis(25);
+
+/// An answer of this status asks for another attempt.
+pub(crate) fn retries_answer(retry: &Retry, status: StatusCode, headers: &HeaderMap) -> bool {
+    let on = retry.on;
+    let code = status.as_u16();
+    (status.is_server_error() && on.any_of(RetryOn::SERVER_ERROR))
+        || (matches!(code, 502..=504) && on.any_of(RetryOn::GATEWAY_ERROR))
+        || (code == 409 && on.any_of(RetryOn::RETRIABLE_4XX))
+        || (on.any_of(RetryOn::RETRIABLE_STATUS_CODES) && retry.status_codes.contains(&code))
+        || (on.has_grpc()
+            && grpc_status(headers)
+                .is_some_and(|status| on.any_of(RetryOn::for_grpc_status(status))))
+}
+
+/// A gRPC status in the headers of an answer that has no body.
+fn grpc_status(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// The lack of an answer asks for another attempt.
+pub(crate) fn retries_failure(retry: &Retry, error: &UpstreamError) -> bool {
+    let no_answer = RetryOn::SERVER_ERROR | RetryOn::GATEWAY_ERROR | RetryOn::RESET;
+    let conditions = match error {
+        UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => {
+            no_answer | RetryOn::CONNECT_FAILURE | RetryOn::RESET_BEFORE_REQUEST
+        }
+        UpstreamError::PerTryTimeout => {
+            let listed = retry.on.any_of(RetryOn::RETRIABLE_STATUS_CODES)
+                && retry.status_codes.contains(&504);
+            return listed || retry.on.any_of(no_answer);
+        }
+        UpstreamError::Request(error) if is_refused_stream(error) => {
+            no_answer | RetryOn::REFUSED_STREAM | RetryOn::RESET_BEFORE_REQUEST
+        }
+        UpstreamError::Request(error) if error.is_canceled() && !is_stream_reset(error) => {
+            no_answer | RetryOn::RESET_BEFORE_REQUEST
+        }
+        UpstreamError::Request(_) => no_answer,
+    };
+    retry.on.any_of(conditions)
+}
+
+/// The request may be needed after it was sent, so a copy must be kept. Not so for failures that
+/// happen before anything is sent.
+pub(crate) fn needs_copy(retry: &Retry, grpc: bool, http2: bool) -> bool {
+    let after_sending =
+        RetryOn::SERVER_ERROR | RetryOn::GATEWAY_ERROR | RetryOn::RESET | RetryOn::RETRIABLE_4XX;
+    let codes = retry.on.any_of(RetryOn::RETRIABLE_STATUS_CODES) && !retry.status_codes.is_empty();
+    retry.attempts > 0
+        && (retry.on.any_of(after_sending)
+            || codes
+            || (grpc && retry.on.has_grpc())
+            || (http2 && retry.on.any_of(RetryOn::REFUSED_STREAM)))
+}
+
+/// The wait before retry `n` (from 1): uniform below a bound that doubles, for a draw over all of
+/// `u32`.
+pub(crate) fn back_off(n: u32, draw: u32) -> Duration {
+    let bound = (BASE * 2_u32.saturating_pow(n.saturating_sub(1).min(16))).min(BASE * 10);
+    bound.mul_f64(f64::from(draw) / f64::from(u32::MAX))
+}

@@ -1,0 +1,13 @@
+//! Statistics: counters that live outside the configuration and survive its updates.
+//!
+//! Hot counters are plain relaxed atomics reached by reference; names exist only when they are
+//! printed.
+
+mod counters;
+mod histogram;
+pub(crate) mod istio;
+
+pub(crate) use counters::{
+    ClusterStats, Codes, Counter, HostStats, HttpStats, Kind, Registry, ServerStats, TcpStats,
+};
+pub(crate) use histogram::{BOUNDS, Histogram};

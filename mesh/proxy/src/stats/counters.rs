@@ -1,0 +1,213 @@
+//! Envoy's counters and gauges, one struct per scope.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// A counter or a gauge.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What a line of `/stats` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+}
+
+macro_rules! scope {
+    ($(#[$doc:meta])* $name:ident { counters: $($counter:ident)*; gauges: $($gauge:ident)*; $(codes: $codes:ident;)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(crate) struct $name {
+            $(pub(crate) $counter: Counter,)*
+            $(pub(crate) $gauge: Counter,)*
+            $(pub(crate) $codes: Codes,)?
+        }
+
+        impl $name {
+            /// Each value with its name, codes apart.
+            pub(crate) fn each(&self, mut visit: impl FnMut(&'static str, Kind, u64)) {
+                $(visit(stringify!($counter), Kind::Counter, self.$counter.get());)*
+                $(visit(stringify!($gauge), Kind::Gauge, self.$gauge.get());)*
+            }
+
+            /// Counters become 0; gauges stay.
+            pub(crate) fn reset(&self) {
+                $(self.$counter.set(0);)*
+                $(self.$codes.reset();)?
+            }
+        }
+    };
+}
+
+scope! {
+    /// `cluster.<name>;.*`
+    ClusterStats {
+        counters:
+            upstream_cx_total upstream_cx_http1_total upstream_cx_http2_total
+            upstream_cx_connect_fail upstream_cx_connect_timeout upstream_cx_overflow
+            upstream_cx_pool_overflow upstream_cx_none_healthy upstream_cx_destroy
+            upstream_cx_idle_timeout upstream_cx_protocol_error
+            upstream_cx_rx_bytes_total upstream_cx_tx_bytes_total
+            upstream_rq_total upstream_rq_completed upstream_rq_pending_total
+            upstream_rq_pending_overflow upstream_rq_active_overflow
+            upstream_rq_pending_failure_eject upstream_rq_timeout upstream_rq_per_try_timeout
+            upstream_rq_cancelled upstream_rq_maintenance_mode upstream_rq_rx_reset
+            upstream_rq_tx_reset upstream_rq_retry upstream_rq_retry_success
+            upstream_rq_retry_limit_exceeded upstream_rq_retry_overflow
+            upstream_rq_retry_backoff_exponential update_success;
+        gauges:
+            upstream_cx_active upstream_rq_active upstream_rq_pending_active
+            membership_total membership_healthy;
+        codes: upstream_rq;
+    }
+}
+
+scope! {
+    /// One endpoint, as printed by `/clusters`.
+    HostStats {
+        counters: cx_connect_fail cx_total rq_error rq_success rq_timeout rq_total;
+        gauges: cx_active rq_active;
+    }
+}
+
+scope! {
+    /// `http.<stat_prefix>.*`
+    HttpStats {
+        counters:
+            downstream_cx_total downstream_cx_http1_total downstream_cx_http2_total
+            downstream_cx_upgrades_total downstream_cx_destroy
+            downstream_rq_total downstream_rq_completed downstream_rq_http1_total
+            downstream_rq_http2_total downstream_rq_rx_reset
+            downstream_cx_rx_bytes_total downstream_cx_tx_bytes_total
+            no_route no_cluster rq_direct_response rq_redirect rq_total fault_aborts_injected fault_delays_injected;
+        gauges: downstream_cx_active downstream_rq_active;
+        codes: downstream_rq;
+    }
+}
+
+scope! {
+    /// `tcp.<stat_prefix>.*`
+    TcpStats {
+        counters:
+            downstream_cx_total downstream_cx_no_route
+            downstream_cx_rx_bytes_total downstream_cx_tx_bytes_total;
+        gauges: downstream_cx_active;
+    }
+}
+
+scope! {
+    /// `server.*`, `listener_manager.*` and the like, by their whole names' last part.
+    ServerStats {
+        counters: config_updates config_rejected discovery_connects access_log_dropped;
+        gauges: connections listeners;
+    }
+}
+
+/// Answers by status code.
+#[derive(Debug, Default)]
+pub(crate) struct Codes {
+    classes: [AtomicU64; 5],
+    /// 100 to 599; made when first needed, since most clusters never carry a request.
+    each: OnceLock<Box<[AtomicU32]>>,
+}
+
+impl Codes {
+    pub(crate) fn add(&self, status: u16) {
+        let index = usize::from(status.saturating_sub(100));
+        if index >= 500 {
+            return;
+        }
+        self.classes[index / 100].fetch_add(1, Relaxed);
+        let each = self
+            .each
+            .get_or_init(|| (0..500).map(|_| AtomicU32::new(0)).collect());
+        each[index].fetch_add(1, Relaxed);
+    }
+
+    /// `("2", n)` for each class that occurred.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = (u16, u64)> {
+        let counts = self.classes.iter().map(|class| class.load(Relaxed));
+        (1..).zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    /// Each status that occurred.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (u16, u64)> {
+        let all = self.each.get().map_or(&[][..], |each| each);
+        let counts = all.iter().map(|count| u64::from(count.load(Relaxed)));
+        (100..).zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    fn reset(&self) {
+        for class in &self.classes {
+            class.store(0, Relaxed);
+        }
+        for count in self.each.get().into_iter().flatten() {
+            count.store(0, Relaxed);
+        }
+    }
+}
+
+/// The scopes that are found by name; the lock is taken when configuration is compiled or printed.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    http: Mutex<BTreeMap<String, Arc<HttpStats>>>,
+    tcp: Mutex<BTreeMap<String, Arc<TcpStats>>>,
+    pub(crate) server: ServerStats,
+}
+
+impl Registry {
+    pub(crate) fn http(&self, prefix: &str) -> Arc<HttpStats> {
+        named(&self.http, prefix)
+    }
+
+    pub(crate) fn tcp(&self, prefix: &str) -> Arc<TcpStats> {
+        named(&self.tcp, prefix)
+    }
+
+    pub(crate) fn all_http(&self) -> Vec<(String, Arc<HttpStats>)> {
+        all(&self.http)
+    }
+
+    pub(crate) fn all_tcp(&self) -> Vec<(String, Arc<TcpStats>)> {
+        all(&self.tcp)
+    }
+}
+
+fn named<T: Default>(map: &Mutex<BTreeMap<String, Arc<T>>>, name: &str) -> Arc<T> {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = map.get(name) {
+        return found.clone();
+    }
+    map.entry(name.to_owned()).or_default().clone()
+}
+
+fn all<T>(map: &Mutex<BTreeMap<String, Arc<T>>>) -> Vec<(String, Arc<T>)> {
+    let map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    map.iter()
+        .map(|(name, stats)| (name.clone(), stats.clone()))
+        .collect()
+}
