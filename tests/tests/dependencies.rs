@@ -40,12 +40,13 @@ fn workspace() -> BTreeMap<String, Vec<Value>> {
 /// Which crates of the workspace each crate may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("dojo-kit", &[]),
+    ("spring", &[]),
     ("bookinfo", &["dojo-kit"]),
     ("fleetman", &["dojo-kit"]),
     ("hello", &["dojo-kit"]),
-    ("delivery", &["dojo-kit"]),
+    ("delivery", &["dojo-kit", "spring"]),
     ("simple", &["dojo-kit"]),
-    ("booking", &["dojo-kit"]),
+    ("booking", &["dojo-kit", "spring"]),
     ("httpbin", &["dojo-kit"]),
     ("userlist", &["dojo-kit"]),
     ("mesh-api", &[]),
