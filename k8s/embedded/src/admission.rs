@@ -1,4 +1,10 @@
-//! What happens to an object between decoding and storing: defaults that need the cluster, and
-//! webhooks.
+//! What happens to an object between decoding and storing: defaults that need the cluster's other
+//! objects, addresses, and webhooks.
+//!
+//! Order, as in Kubernetes: ServiceAccount, mutating webhooks, ServiceAccount again (for containers
+//! that a webhook has added), validating webhooks, allocation of addresses.
 
+mod selector;
+pub mod service_accounts;
 pub mod services;
+pub mod webhooks;

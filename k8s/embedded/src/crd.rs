@@ -1,5 +1,8 @@
 //! Custom resources: what a CustomResourceDefinition makes of a path.
 
+pub mod definition;
+pub mod schema;
+
 use crate::discovery::{Origin, Resource, builtin};
 use crate::gvk::Gvk;
 use bytes::Bytes;

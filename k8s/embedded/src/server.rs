@@ -87,6 +87,7 @@ impl ApiServer {
     /// # Errors
     /// When the store cannot be written.
     pub async fn bootstrap(&self) -> Result<(), ApiError> {
+        custom::clean_up(&self.0);
         bootstrap::run(&self.0).await
     }
 
@@ -139,7 +140,7 @@ impl ApiServer {
 
 /// A request for a resource: everything that a verb needs.
 struct Call<'a> {
-    api: &'a Inner,
+    api: &'a Arc<Inner>,
     user: &'a User,
     target: &'a Target,
     options: &'a Options,

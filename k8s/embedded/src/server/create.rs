@@ -61,7 +61,6 @@ pub(super) async fn create(
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
             "selfLink",
-            "managedFields",
             "generation",
         ] {
             metadata.shift_remove(field);
@@ -78,6 +77,10 @@ pub(super) async fn create(
         fields.shift_remove("status");
     }
     namespace_is_open(call, &object)?;
+    super::update::fill_in(call, &mut object);
+    if apply.is_none() {
+        super::update::record(call, None, &mut object, None);
+    }
     let warnings = super::update::admit_and_validate(call, None, &mut object, None).await?;
     let _allocation = match resource.gvk.kind.as_str() {
         "Service" if resource.gvk.group.is_empty() => {
@@ -93,7 +96,6 @@ pub(super) async fn create(
         }
         _ => None,
     };
-    super::update::record(call, None, &mut object, apply, None)?;
     let mut attempts = 0;
     let created = loop {
         match write::insert(call, object.clone()).await {

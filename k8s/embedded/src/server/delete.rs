@@ -168,6 +168,9 @@ async fn delete(
         .await
         .map_err(|error| ApiError::of_store(error, resource, name))?;
     super::custom::written(call.api, resource);
+    if super::custom::is_definition(resource) {
+        super::custom::clean_up(call.api);
+    }
     Ok(Outcome::Deleting(versions::read(resource, &written.json)))
 }
 

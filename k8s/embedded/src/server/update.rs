@@ -3,6 +3,7 @@
 use super::write::{self, Sent};
 use super::{ApiError, Call, Cause, body, create, read};
 use crate::admission;
+use crate::crd::CustomKind;
 use crate::gvk::Gvk;
 use crate::{defaults, patch};
 use axum::response::Response;
@@ -268,14 +269,32 @@ async fn apply(
 
 /// What an apply makes of an object.
 fn merged(
-    _call: &Call<'_>,
+    call: &Call<'_>,
     live: Option<&Value>,
     apply: &Apply<'_>,
-    _subresource: Option<&str>,
+    subresource: Option<&str>,
 ) -> Result<Value, ApiError> {
-    Ok(match live {
-        Some(live) => patch::merge(live, apply.applied),
-        None => apply.applied.clone(),
+    let resource = &call.target.resource;
+    let schema = resource.custom().map(CustomKind::schema);
+    patch::apply(
+        live,
+        apply.applied,
+        &call.options.manager,
+        apply.force,
+        &resource.gvk,
+        schema.as_ref(),
+        subresource,
+        jiff::Timestamp::now(),
+    )
+    .map_err(|error| {
+        let (code, reason) = error.status();
+        let code = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST);
+        let mut answer = ApiError::new(code, reason, error.to_string());
+        let causes = error.causes();
+        if !causes.is_empty() {
+            answer.details = Some(json!({"causes": causes}));
+        }
+        answer
     })
 }
 
@@ -292,6 +311,13 @@ pub(super) async fn change(
     preconditions(call, live, &new)?;
     if subresource == Some("status") {
         new = with_status(live, &new);
+    } else if subresource == Some("finalize") {
+        let finalizers = new["spec"]["finalizers"].take();
+        new = live.clone();
+        new["spec"]["finalizers"] = match finalizers {
+            Value::Array(_) => finalizers,
+            _ => json!([]),
+        };
     } else if write::has_status(resource) {
         keep(&mut new, live, "status");
     }
@@ -303,6 +329,12 @@ pub(super) async fn change(
     }
     for field in ["name", "namespace", "generateName", "resourceVersion"] {
         keep(&mut new["metadata"], &live["metadata"], field);
+    }
+    if subresource != Some("finalize") {
+        fill_in(call, &mut new);
+    }
+    if apply.is_none() {
+        record(call, Some(live), &mut new, subresource);
     }
     let warnings = admit_and_validate(call, Some(live), &mut new, subresource).await?;
     let _allocation = match resource.gvk.kind.as_str() {
@@ -323,12 +355,7 @@ pub(super) async fn change(
         let generation = live["metadata"]["generation"].as_i64().unwrap_or(0);
         new["metadata"]["generation"] = (generation + 1).into();
     }
-    let same = same_but_managers(live, &new);
-    if same && apply.is_none() {
-        return Ok((live.clone(), warnings));
-    }
-    record(call, Some(live), &mut new, apply, subresource)?;
-    if same && same_managers(live, &new) {
+    if same_but_managers(live, &new) && (apply.is_none() || same_managers(live, &new)) {
         return Ok((live.clone(), warnings));
     }
     if is_finished(&new) {
@@ -390,7 +417,16 @@ fn preconditions(call: &Call<'_>, live: &Value, new: &Value) -> Result<(), ApiEr
     Ok(())
 }
 
-/// Defaults, admission and validation: the same for new and changed objects. Returns warnings.
+/// Fills in what the kind's defaults say.
+pub(super) fn fill_in(call: &Call<'_>, object: &mut Value) {
+    let resource = &call.target.resource;
+    match resource.custom() {
+        Some(custom) => super::custom::default(custom, object),
+        None => defaults::apply(&resource.gvk, object),
+    }
+}
+
+/// Admission and validation: the same for new and changed objects. Returns warnings.
 pub(super) async fn admit_and_validate(
     call: &Call<'_>,
     live: Option<&Value>,
@@ -398,23 +434,97 @@ pub(super) async fn admit_and_validate(
     subresource: Option<&str>,
 ) -> Result<Vec<String>, ApiError> {
     let resource = &call.target.resource;
-    match resource.custom() {
-        Some(custom) => super::custom::default(custom, object),
-        None => defaults::apply(&resource.gvk, object),
+    let mut warnings = Vec::new();
+    let new_pod = live.is_none() && resource.gvk.kind == "Pod" && resource.gvk.group.is_empty();
+    if new_pod {
+        admit_account(call, object)?;
     }
-    let _ = (live, subresource);
-    Ok(Vec::new())
+    if super::custom::is_definition(resource) && subresource.is_none() {
+        let told = super::custom::admit_definition(call.api, live, object)
+            .map_err(|causes| create::invalid(call, object, causes))?;
+        warnings.extend(told);
+    }
+    let review = review(
+        call,
+        if live.is_none() { "CREATE" } else { "UPDATE" },
+        subresource,
+    );
+    let before = object.clone();
+    warnings.extend(admission::webhooks::mutate(&review, live, object).await?);
+    if *object != before {
+        write::decode(call, object, Sent::Patch)?;
+        fill_in(call, object);
+        if new_pod {
+            admit_account(call, object)?;
+        }
+    }
+    drop(before);
+    if let Some(custom) = resource.custom() {
+        super::custom::validate(custom, object)
+            .map_err(|causes| create::invalid(call, object, causes))?;
+    }
+    let causes = write::validate(resource, live, object);
+    if !causes.is_empty() {
+        return Err(create::invalid(call, object, causes));
+    }
+    warnings.extend(admission::webhooks::validate(&review, live, Some(object)).await?);
+    Ok(warnings)
 }
 
-/// Records in managedFields who has written what.
+fn admit_account(call: &Call<'_>, pod: &mut Value) -> Result<(), ApiError> {
+    let name = pod["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    admission::service_accounts::admit(&call.api.store, call.target.namespace(), pod)
+        .map_err(|why| ApiError::forbidden(&call.target.resource, &name, &why))
+}
+
+/// What the webhooks are told of a request.
+pub(super) fn review<'a>(
+    call: &'a Call<'_>,
+    operation: &'static str,
+    subresource: Option<&'a str>,
+) -> admission::webhooks::Review<'a> {
+    let kind = match operation {
+        "CREATE" => "CreateOptions",
+        "DELETE" => "DeleteOptions",
+        _ => "UpdateOptions",
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if call.options.dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    if call.options.manager_given {
+        options["fieldManager"] = call.options.manager.as_str().into();
+    }
+    admission::webhooks::Review {
+        store: &call.api.store,
+        user: call.user,
+        resource: &call.target.resource,
+        subresource,
+        operation,
+        namespace: call.target.namespace(),
+        dry_run: call.options.dry_run,
+        options,
+    }
+}
+
+/// Records in managedFields who has written what. A server-side apply has done so itself.
 pub(super) fn record(
-    _call: &Call<'_>,
-    _live: Option<&Value>,
-    _object: &mut Value,
-    _apply: Option<&Apply<'_>>,
-    _subresource: Option<&str>,
-) -> Result<(), ApiError> {
-    Ok(())
+    call: &Call<'_>,
+    live: Option<&Value>,
+    object: &mut Value,
+    subresource: Option<&str>,
+) {
+    let schema = call.target.resource.custom().map(CustomKind::schema);
+    let writer = patch::managed::Writer {
+        manager: &call.options.manager,
+        subresource,
+        schema: schema.as_ref(),
+        now: jiff::Timestamp::now(),
+    };
+    patch::managed::updated(live, object, writer);
 }
 
 /// Whether anything but metadata and status differs.
