@@ -32,6 +32,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// The connection that a request came on; found in the request's extensions.
 #[derive(Clone, Default)]
 pub struct Connection {
+    peer: Option<SocketAddr>,
     shared: Arc<ConnectionShared>,
 }
 
@@ -42,6 +43,12 @@ struct ConnectionShared {
 }
 
 impl Connection {
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
     /// Ends the connection at once with a TCP reset, whatever is in flight on it.
     pub fn reset(&self) {
         self.shared.reset.store(true, Ordering::Relaxed);
@@ -69,7 +76,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {source}{}", remedy(.source))]
+    #[error("cannot listen on {address}{}", remedy(.source))]
     Bind {
         /// The address that was asked for.
         address: SocketAddr,
@@ -81,10 +88,10 @@ pub enum ServeError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another program has it: stop that, or choose another port with --listen"
+            " (another program has it: stop that, or choose another port with --listen)"
         }
-        io::ErrorKind::PermissionDenied => "; choose a port of 1024 or above with --listen",
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address: see --listen",
+        io::ErrorKind::PermissionDenied => " (choose a port of 1024 or above with --listen)",
+        io::ErrorKind::AddrNotAvailable => " (this machine has no such address: see --listen)",
         _ => "",
     }
 }
@@ -145,7 +152,10 @@ async fn serve_connection(stream: TcpStream, router: Router, stopping: Cancellat
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
-    let connection = Connection::default();
+    let connection = Connection {
+        peer: stream.peer_addr().ok(),
+        ..Connection::default()
+    };
     let stream = ResettableStream {
         stream,
         connection: connection.clone(),

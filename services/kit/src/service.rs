@@ -123,20 +123,20 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The chaos asked for makes no sense.
-    #[error("chaos cannot be as asked for: {0}")]
+    #[error("chaos cannot be as asked for")]
     Chaos(#[from] Invalid),
     /// The address cannot be bound.
     #[error(transparent)]
     Serve(#[from] ServeError),
     /// The HTTP client cannot be set up.
-    #[error("cannot set up the HTTP client (see the variable http_proxy): {0}")]
+    #[error("cannot set up the HTTP client (see the variable http_proxy)")]
     Client(#[from] reqwest::Error),
     /// Spans cannot be sent as the `OTEL_...` variables ask for.
-    #[error("cannot send spans (see the variables OTEL_EXPORTER_OTLP_...): {0}")]
+    #[error("cannot send spans (see the variables OTEL_EXPORTER_OTLP_...)")]
     Spans(#[from] opentelemetry_otlp::ExporterBuildError),
     /// The handlers for SIGTERM and SIGINT cannot be installed.
-    #[error("cannot listen for signals: {0}")]
-    Signals(std::io::Error),
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
 }
 
 /// Starts a service: logs, client, listener, router; serves until SIGTERM or SIGINT.

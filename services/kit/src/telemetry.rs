@@ -104,6 +104,8 @@ pub fn init(
         tracing_opentelemetry::layer()
             .with_tracer(spans.tracer(identity.service))
             .with_location(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
             .with_threads(false)
             .with_filter(filter_fn(|metadata| {
                 metadata.is_span() && metadata.target() == SPANS
