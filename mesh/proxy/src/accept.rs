@@ -3,10 +3,17 @@
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use mesh_config::Accept;
 use tokio::{net::TcpListener, sync::mpsc::UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 
-use crate::{codec, config::Listener, request::Downstream, worker::Worker};
+use crate::{
+    codec,
+    config::{Destination, Listener},
+    request::Downstream,
+    socket,
+    worker::Worker,
+};
 
 /// Pause after an accept that failed for want of resources (file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -73,12 +80,14 @@ async fn accept(
                 // Without it answers wait for acknowledgements; failing to set it harms nothing.
                 let _ = stream.set_nodelay(true);
                 let local = stream.local_addr().unwrap_or(SocketAddr::from(([0; 4], 0)));
+                let redirected = listener.load().accept == Accept::Redirected;
+                let original = redirected.then(|| socket::original_destination(&stream));
                 let connection = Rc::new(Downstream {
                     worker: worker.clone(),
                     listener: listener.clone(),
                     remote,
                     local,
-                    destination: None,
+                    destination: original.flatten().map(Destination::from),
                 });
                 let open = Open::new(&worker);
                 tokio::task::spawn_local(async move {

@@ -93,7 +93,7 @@ where
         Protocol::Http1 | Protocol::Other => {
             let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(None::<Duration>.or(Some(HEADER_TIMEOUT)))
+                .header_read_timeout(HEADER_TIMEOUT)
                 .max_header_size(HEADER_BYTES)
                 .max_buf_size(READ_BUFFER)
                 .serve_connection(io, service)

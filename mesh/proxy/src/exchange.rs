@@ -98,10 +98,6 @@ impl Exchange {
         &self.http
     }
 
-    pub(crate) fn elapsed_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
-    }
-
     pub(crate) fn note_grpc_status(&mut self, headers: &HeaderMap) {
         if self.grpc
             && let Some(value) = headers.get("grpc-status")

@@ -175,8 +175,7 @@ fn prepare(
     }
     let http2 = speaks_http2(members, context);
     let keep = retry::needs_copy(&forward.retry, exchange.grpc, http2);
-    let body =
-        (!body.is_end_stream()).then(|| Replayed::new(body, keep || forward.retry.attempts > 0));
+    let body = (!body.is_end_stream()).then(|| Replayed::new(body, keep));
     exchange.request_body = body.clone();
     Outgoing {
         method: parts.method.clone(),
@@ -255,7 +254,10 @@ impl Attempts<'_> {
                 } else if attempt > 1 {
                     self.cluster.stats.upstream_rq_retry_success.add(1);
                 }
-                if outcome.is_ok() {
+                if let Ok((_, lease)) = &outcome {
+                    if let Some(log) = &mut self.exchange.log {
+                        log.upstream_local = lease.local();
+                    }
                     let elapsed = started.elapsed().as_millis() as u64;
                     self.exchange.upstream_time_ms = Some(elapsed);
                 }

@@ -27,12 +27,15 @@
 
 mod accept;
 mod access_log;
+mod admin;
+mod agent;
 mod args;
 mod balance;
 mod body;
 mod codec;
 mod config;
 mod conventions;
+mod discovery;
 mod door;
 mod exchange;
 mod executor;
@@ -49,6 +52,7 @@ mod request;
 mod retry;
 mod rewrite;
 mod run;
+mod serve;
 mod sniff;
 mod socket;
 mod stats;

@@ -1,6 +1,8 @@
 //! Upstream connections: per worker and host, last used first.
 
-use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell, collections::HashMap, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::{
@@ -23,22 +25,31 @@ const IDLE_PER_HOST: usize = 128;
 /// Idle HTTP/1.1 connections and shared HTTP/2 connections.
 #[derive(Default)]
 pub(crate) struct Pool {
-    http1: RefCell<HashMap<u32, Vec<http1::SendRequest<RequestBody>>>>,
-    http2: RefCell<HashMap<u32, http2::SendRequest<RequestBody>>>,
+    http1: RefCell<HashMap<u32, Vec<Http1>>>,
+    http2: RefCell<HashMap<u32, Http2>>,
+}
+
+/// A connection that carries one request at a time.
+struct Http1 {
+    sender: http1::SendRequest<RequestBody>,
+    local: Option<SocketAddr>,
+}
+
+/// A connection that carries many.
+#[derive(Clone)]
+struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    local: Option<SocketAddr>,
 }
 
 /// A connection while it carries a request. Dropped, it is closed (HTTP/1.1) or its stream reset;
 /// released, it goes back to the pool.
 pub(crate) struct Lease {
     worker: Rc<Worker>,
-    pub(crate) host: Arc<Host>,
-    cluster: Arc<Cluster>,
-    sender: Sender,
-}
-
-enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
-    Http2,
+    host: u32,
+    /// `None`: the connection is shared, and stays in the pool.
+    http1: Option<Http1>,
+    local: Option<SocketAddr>,
 }
 
 /// Why there is no response.
@@ -67,33 +78,33 @@ impl Pool {
         self.http2.borrow_mut().retain(|host, _| in_use(*host));
     }
 
-    fn take_http1(&self, host: u32) -> Option<http1::SendRequest<RequestBody>> {
+    fn take_http1(&self, host: u32) -> Option<Http1> {
         let mut idle = self.http1.borrow_mut();
         let idle = idle.get_mut(&host)?;
-        while let Some(sender) = idle.pop() {
-            if !sender.is_closed() {
-                return Some(sender);
+        while let Some(connection) = idle.pop() {
+            if !connection.sender.is_closed() {
+                return Some(connection);
             }
         }
         None
     }
 
-    fn put_http1(&self, host: u32, sender: http1::SendRequest<RequestBody>) {
+    fn put_http1(&self, host: u32, connection: Http1) {
         let mut idle = self.http1.borrow_mut();
         let idle = idle.entry(host).or_default();
         if idle.len() >= IDLE_PER_HOST {
-            idle.retain(|sender| !sender.is_closed());
+            idle.retain(|connection| !connection.sender.is_closed());
         }
-        if idle.len() < IDLE_PER_HOST && !sender.is_closed() {
-            idle.push(sender);
+        if idle.len() < IDLE_PER_HOST && !connection.sender.is_closed() {
+            idle.push(connection);
         }
     }
 
-    fn shared_http2(&self, host: u32) -> Option<http2::SendRequest<RequestBody>> {
+    fn shared_http2(&self, host: u32) -> Option<Http2> {
         let shared = self.http2.borrow();
         shared
             .get(&host)
-            .filter(|sender| !sender.is_closed())
+            .filter(|connection| !connection.sender.is_closed())
             .cloned()
     }
 }
@@ -101,10 +112,14 @@ impl Pool {
 impl Lease {
     /// The response has ended; the connection may carry another request.
     pub(crate) fn release(self) {
-        if let Sender::Http1(sender) = self.sender {
-            self.worker.pool.put_http1(self.host.id, sender);
+        if let Some(connection) = self.http1 {
+            self.worker.pool.put_http1(self.host, connection);
         }
-        drop(self.cluster);
+    }
+
+    /// The proxy's side of the connection.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local
     }
 }
 
@@ -119,15 +134,15 @@ pub(crate) async fn send(
     connect_timeout: Duration,
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
-    let lease = |sender| Lease {
+    let lease = |http1, local| Lease {
         worker: worker.clone(),
-        host: host.clone(),
-        cluster: cluster.clone(),
-        sender,
+        host: host.id,
+        http1,
+        local,
     };
     if http2 {
-        let mut sender = match worker.pool.shared_http2(host.id) {
-            Some(sender) => sender,
+        let Http2 { mut sender, local } = match worker.pool.shared_http2(host.id) {
+            Some(connection) => connection,
             None => connect_http2(worker, cluster, host, connect_timeout).await?,
         };
         let Some(sent) = request.take() else {
@@ -136,25 +151,28 @@ pub(crate) async fn send(
         let response = sender.send_request(sent).await;
         return Ok((
             response.map_err(UpstreamError::Request)?,
-            lease(Sender::Http2),
+            lease(None, local),
         ));
     }
     loop {
-        let (mut sender, reused) = match worker.pool.take_http1(host.id) {
-            Some(sender) => (sender, true),
+        let (mut connection, reused) = match worker.pool.take_http1(host.id) {
+            Some(connection) => (connection, true),
             None => (
                 connect_http1(worker, cluster, host, connect_timeout).await?,
                 false,
             ),
         };
-        if sender.ready().await.is_err() && reused {
+        if connection.sender.ready().await.is_err() && reused {
             continue;
         }
         let Some(sent) = request.take() else {
             unreachable!("the caller gives a request for each attempt")
         };
-        match sender.try_send_request(sent).await {
-            Ok(response) => return Ok((response, lease(Sender::Http1(sender)))),
+        match connection.sender.try_send_request(sent).await {
+            Ok(response) => {
+                let local = connection.local;
+                return Ok((response, lease(Some(connection), local)));
+            }
             Err(mut error) => {
                 *request = error.take_message();
                 if request.is_none() || !reused {
@@ -170,8 +188,9 @@ async fn connect_http1(
     cluster: &Arc<Cluster>,
     host: &Arc<Host>,
     connect_timeout: Duration,
-) -> Result<http1::SendRequest<RequestBody>, UpstreamError> {
+) -> Result<Http1, UpstreamError> {
     let stream = connect(worker, cluster, host, connect_timeout).await?;
+    let local = stream.local_addr().ok();
     cluster.stats.upstream_cx_http1_total.add(1);
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
@@ -182,7 +201,7 @@ async fn connect_http1(
         let _ = connection.with_upgrades().await;
         drop(open);
     });
-    Ok(sender)
+    Ok(Http1 { sender, local })
 }
 
 async fn connect_http2(
@@ -190,8 +209,9 @@ async fn connect_http2(
     cluster: &Arc<Cluster>,
     host: &Arc<Host>,
     connect_timeout: Duration,
-) -> Result<http2::SendRequest<RequestBody>, UpstreamError> {
+) -> Result<Http2, UpstreamError> {
     let stream = connect(worker, cluster, host, connect_timeout).await?;
+    let local = stream.local_addr().ok();
     cluster.stats.upstream_cx_http2_total.add(1);
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
@@ -203,9 +223,10 @@ async fn connect_http2(
         let _ = connection.await;
         drop(open);
     });
+    let connection = Http2 { sender, local };
     let mut shared = worker.pool.http2.borrow_mut();
-    shared.insert(host.id, sender.clone());
-    Ok(sender)
+    shared.insert(host.id, connection.clone());
+    Ok(connection)
 }
 
 /// Opens a TCP connection, from the pod's own address where there is one, so that the upstream sees

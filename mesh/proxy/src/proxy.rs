@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use mesh_config::{self as model, Interception, Node, ProxyId, Snapshot};
+use mesh_config::{self as model, Node, ProxyId, Snapshot};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -263,14 +263,4 @@ fn loopback(registry: &Registry) -> (Http, Tcp) {
     cluster.update(config, &[], &Labels::default());
     let http = Http::plain(NAME, cluster.clone(), registry);
     (http, Tcp::plain(NAME, cluster, registry))
-}
-
-impl Shared {
-    /// The pod's own localhost.
-    pub(crate) fn localhost(&self) -> IpAddr {
-        match self.identity.interception {
-            Interception::Door { loopback } => loopback,
-            _ => IpAddr::from([127, 0, 0, 1]),
-        }
-    }
 }

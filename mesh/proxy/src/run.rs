@@ -1,39 +1,207 @@
 //! From start to end of a proxy process.
 
-use std::sync::Arc;
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use anyhow::Context as _;
+use http::{Method, StatusCode};
+use mesh_config::{Snapshot, Update};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::{self, Receiver},
+    task::{LocalSet, spawn_local},
+};
 
 use crate::{
     access_log::Sink,
+    admin::{self, Lifecycle},
+    agent::Agent,
     args::Args,
+    discovery::Discovery,
     proxy::{Options, Proxy},
+    serve::{self, Page},
     stats::Registry,
 };
 
-/// Runs a proxy until SIGTERM or SIGINT.
+/// Updates that wait for the control thread.
+const WAITING_UPDATES: usize = 4;
+
+/// The control thread's state, which its tasks share.
+struct Control {
+    proxy: RefCell<Option<Proxy>>,
+    lifecycle: Arc<Lifecycle>,
+    agent: Agent,
+    localhost: IpAddr,
+}
+
+/// Runs a proxy until SIGTERM, SIGINT or `/quitquitquit`, then drains it.
 ///
 /// # Errors
-/// When the static configuration cannot be read, or a port of the proxy's own cannot be bound.
+/// When the static configuration cannot be read or carried out, or a port of the proxy's own cannot
+/// be bound.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    LocalSet::new().run_until(run_local(args)).await
+}
+
+async fn run_local(args: Args) -> anyhow::Result<()> {
     let registry = Arc::new(Registry::default());
+    let identity = args.identity();
+    let pod = identity.address;
     let mut proxy = Proxy::start(Options {
-        identity: args.identity(),
+        identity: identity.clone(),
         source_address: args.source_address,
         concurrency: args.concurrency.into(),
         log: Sink::stdout(registry.clone())?,
         registry,
         seed: None,
     })?;
+    let lifecycle = Arc::new(Lifecycle::default());
     if let Some(path) = &args.config {
         let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        let snapshot = serde_json::from_slice(&text)
+        let snapshot: Snapshot = serde_json::from_slice(&text)
             .with_context(|| format!("{} is not a snapshot", path.display()))?;
-        for message in proxy.apply(snapshot) {
+        if let Some(message) = proxy.apply(snapshot).into_iter().next() {
             anyhow::bail!("{}: {message}", path.display());
         }
+        lifecycle.configured.store(true, Relaxed);
     }
-    tokio::signal::ctrl_c().await?;
-    proxy.shut_down(args.drain()).await;
+    // A gateway of the embedded network has no loopback of its own; its address stands for it.
+    let localhost = match (args.loopback, args.source_address) {
+        (Some(loopback), _) => loopback,
+        (None, Some(own)) => own,
+        (None, None) => IpAddr::from([127, 0, 0, 1]),
+    };
+    let control = Rc::new(Control {
+        proxy: RefCell::new(Some(proxy)),
+        lifecycle: lifecycle.clone(),
+        agent: Agent::from_environment(),
+        localhost,
+    });
+    serve_admin(&control, SocketAddr::new(localhost, args.admin_port)).await?;
+    if !args.no_agent {
+        serve_agent(&control, pod).await?;
+    }
+    if args.config.is_none() {
+        let (updates, received) = mpsc::channel(WAITING_UPDATES);
+        let discovery = Discovery {
+            address: args.discovery_address.clone(),
+            through: ["http_proxy", "HTTP_PROXY"]
+                .into_iter()
+                .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty())),
+            identity,
+            token: args.token_path(),
+        };
+        spawn_local(async move { discovery.run(updates).await });
+        spawn_local(follow(control.clone(), received));
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = lifecycle.quit.cancelled() => {}
+    }
+    lifecycle.draining.store(true, Relaxed);
+    let proxy = control.proxy.borrow_mut().take();
+    if let Some(proxy) = proxy {
+        tokio::select! {
+            () = proxy.shut_down(args.drain()) => {}
+            // Asked twice: at once.
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
     Ok(())
+}
+
+/// Applies updates as they come.
+async fn follow(control: Rc<Control>, mut updates: Receiver<Update>) {
+    while let Some(update) = updates.recv().await {
+        let mut proxy = control.proxy.borrow_mut();
+        let Some(proxy) = &mut *proxy else {
+            return;
+        };
+        // Before the first complete update there is nothing to change.
+        if !update.complete && !control.lifecycle.configured.load(Relaxed) {
+            continue;
+        }
+        let snapshot = proxy.config.snapshot.apply(update);
+        for message in proxy.apply(snapshot) {
+            tracing::error!("configuration: {message}");
+        }
+        if !control.lifecycle.configured.swap(true, Relaxed) {
+            tracing::info!("ready: the first configuration is in effect");
+        }
+    }
+}
+
+async fn serve_admin(control: &Rc<Control>, address: SocketAddr) -> anyhow::Result<()> {
+    let listener = serve::bind(address).await?;
+    let control = control.clone();
+    spawn_local(serve::serve(listener, move |request| {
+        let control = control.clone();
+        async move {
+            let (path, query) = (request.uri().path(), request.uri().query().unwrap_or(""));
+            match &mut *control.proxy.borrow_mut() {
+                Some(proxy) => {
+                    admin::answer(proxy, &control.lifecycle, request.method(), path, query)
+                }
+                None => unavailable("DRAINING\n"),
+            }
+        }
+    }));
+    Ok(())
+}
+
+async fn serve_agent(control: &Rc<Control>, pod: IpAddr) -> anyhow::Result<()> {
+    for port in [15020, 15021, 15090] {
+        let listener = serve::bind(SocketAddr::new(pod, port)).await?;
+        let control = control.clone();
+        spawn_local(serve::serve(listener, move |request| {
+            let control = control.clone();
+            async move {
+                let path = request.uri().path();
+                agent_page(&control, port, request.method(), path).await
+            }
+        }));
+    }
+    Ok(())
+}
+
+async fn agent_page(control: &Control, port: u16, method: &Method, path: &str) -> Page {
+    let metrics = || match &*control.proxy.borrow() {
+        Some(proxy) => admin::stats::prometheus(proxy),
+        None => String::new(),
+    };
+    match (port, path) {
+        (15020 | 15021, "/healthz/ready") => {
+            if control.lifecycle.is_ready() {
+                Page::text(String::new())
+            } else {
+                unavailable("not ready: waiting for configuration, or draining\n")
+            }
+        }
+        (15090, "/stats/prometheus") => Page::text(metrics()),
+        (15020, "/stats/prometheus" | "/metrics") => {
+            let own = metrics();
+            let application = control.agent.application_metrics(control.localhost).await;
+            Page::text(own + application.as_deref().unwrap_or(""))
+        }
+        (15020, "/quitquitquit" | "/drain") if method == Method::POST => {
+            control.lifecycle.quit.cancel();
+            Page::text("OK\n".into())
+        }
+        (15020, path) if path.starts_with("/app-health/") => {
+            control.agent.probe(path, control.localhost).await
+        }
+        _ => Page::text("404 page not found\n".into()).status(StatusCode::NOT_FOUND),
+    }
+}
+
+fn unavailable(text: &str) -> Page {
+    Page::text(text.into()).status(StatusCode::SERVICE_UNAVAILABLE)
 }

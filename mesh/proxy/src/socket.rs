@@ -39,3 +39,20 @@ pub(crate) async fn connect(to: SocketAddr, source: Option<IpAddr>) -> io::Resul
     stream.set_nodelay(true)?;
     Ok(stream)
 }
+
+/// Where a connection was going before the kernel redirected it here.
+#[cfg(target_os = "linux")]
+pub(crate) fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
+    let socket = socket2::SockRef::from(stream);
+    let address = match stream.local_addr().ok()? {
+        SocketAddr::V4(_) => socket.original_dst_v4(),
+        SocketAddr::V6(_) => socket.original_dst_v6(),
+    };
+    address.ok()?.as_socket()
+}
+
+/// Only Linux redirects connections.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn original_destination(_: &TcpStream) -> Option<SocketAddr> {
+    None
+}

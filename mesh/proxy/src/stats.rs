@@ -6,8 +6,9 @@
 mod counters;
 mod histogram;
 pub(crate) mod istio;
+pub(crate) mod istio_text;
 
 pub(crate) use counters::{
-    ClusterStats, Codes, Counter, HostStats, HttpStats, Kind, Registry, ServerStats, TcpStats,
+    ClusterStats, Codes, Counter, HostStats, HttpStats, Kind, Registry, TcpStats,
 };
 pub(crate) use histogram::{BOUNDS, Histogram};

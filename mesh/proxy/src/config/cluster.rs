@@ -11,7 +11,6 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use http::HeaderValue;
 use mesh_config as model;
 
 use crate::stats::{
@@ -49,8 +48,6 @@ pub(crate) struct Host {
     /// Unique in the process; the key of connection pools.
     pub(crate) id: u32,
     pub(crate) address: SocketAddr,
-    /// `address` as text: the authority of passed through requests and `%UPSTREAM_HOST%`.
-    pub(crate) authority: HeaderValue,
     pub(crate) health: model::HealthStatus,
     /// Who answers there, in metrics.
     pub(crate) peer: PeerId,
@@ -63,11 +60,9 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 impl Host {
     /// An endpoint that only its address is known of: the destination of a passed through request.
     pub(crate) fn at(address: SocketAddr) -> Self {
-        let text = address.to_string();
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             address,
-            authority: HeaderValue::from_str(&text).expect("an address is ASCII"),
             health: model::HealthStatus::Healthy,
             peer: PeerId::UNKNOWN,
             in_mesh: false,

@@ -1,0 +1,113 @@
+//! A small HTTP server for the proxy's own pages: admin, agent, statistics.
+
+use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+/// Connections at one time, on all pages of one port.
+const CONNECTIONS: usize = 64;
+/// A client sends its request within this.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One answer.
+#[derive(Debug)]
+pub(crate) struct Page {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Bytes,
+}
+
+impl Page {
+    pub(crate) fn text(body: String) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: "text/plain; charset=UTF-8",
+            body: body.into(),
+        }
+    }
+
+    pub(crate) fn json(value: &serde_json::Value) -> Self {
+        let body = serde_json::to_string_pretty(value).expect("a JSON value prints");
+        Self {
+            content_type: "application/json",
+            ..Self::text(body)
+        }
+    }
+
+    pub(crate) fn status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> (u16, &str) {
+        let text = std::str::from_utf8(&self.body).expect("pages are UTF-8");
+        (self.status.as_u16(), text)
+    }
+}
+
+/// Binds a port of the proxy's own.
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot bind {address}: {error}")))
+}
+
+/// Serves pages until dropped. Must run on a local set.
+pub(crate) async fn serve<H, F>(listener: TcpListener, handler: H)
+where
+    H: Fn(Request<Incoming>) -> F + 'static,
+    F: Future<Output = Page> + 'static,
+{
+    let handler = Rc::new(handler);
+    let places = Rc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // The semaphore is never closed.
+        let Ok(()) = places.acquire().await.map(|place| place.forget()) else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                places.add_permits(1);
+                continue;
+            }
+        };
+        let (handler, places) = (handler.clone(), places.clone());
+        tokio::task::spawn_local(async move {
+            let service = service_fn(move |request| {
+                let handler = handler.clone();
+                async move { Ok::<_, Infallible>(respond(handler(request).await)) }
+            });
+            // A client that breaks off is its own affair.
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(PATIENCE)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            places.add_permits(1);
+        });
+    }
+}
+
+fn respond(page: Page) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(page.body));
+    *response.status_mut() = page.status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(page.content_type),
+    );
+    let cache = HeaderValue::from_static("no-cache, max-age=0");
+    headers.insert(header::CACHE_CONTROL, cache);
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    headers.insert(header::SERVER, HeaderValue::from_static("envoy"));
+    response
+}
