@@ -95,12 +95,7 @@ impl AddressPlan {
     fn address(self, base: u32, n: u32) -> Ipv4Addr {
         // callers keep n in range, so both bytes fit; the mask says so to the reader
         let byte = |n: u32| u8::try_from(n & 0xff).unwrap_or_default();
-        Ipv4Addr::new(
-            127,
-            self.index,
-            byte(base + n / HOSTS),
-            byte(n % HOSTS + 1),
-        )
+        Ipv4Addr::new(127, self.index, byte(base + n / HOSTS), byte(n % HOSTS + 1))
     }
 
     fn host(self, address: Ipv4Addr) -> Option<(u8, u8)> {
@@ -212,10 +207,7 @@ mod tests {
         assert_eq!(p.pod(p.pod_count() - 1), Some(ip("127.77.63.254")));
         assert_eq!(p.pod(p.pod_count()), None);
         assert_eq!(p.service(0), Some(p.kubernetes_service()));
-        assert_eq!(
-            p.service(p.service_count() - 1),
-            Some(ip("127.77.191.254"))
-        );
+        assert_eq!(p.service(p.service_count() - 1), Some(ip("127.77.191.254")));
         assert_eq!(p.service(p.service_count()), None);
     }
 

@@ -1,0 +1,285 @@
+//! The image catalogue: which image name stands for which program.
+//!
+//! There is no registry and nothing is pulled: an image is an argument list, an environment and,
+//! if need be, what foreign command names mean in it. The catalogue is data; whoever starts the
+//! cluster brings it.
+//!
+//! Names are compared without registry: `docker.io/istio/proxyv2:1.2`,
+//! `registry.istio.io/release/proxyv2` and `istio/proxyv2` are one image. No tag means `latest`; a tag
+//! that no entry lists falls back to the entry for any tag; a digest counts only without a tag,
+//! and then as `latest`.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The placeholder in arguments for the path of our own program.
+pub const SELF: &str = "{self}";
+
+/// One image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Image {
+    /// Repository without registry, such as `istio/examples-bookinfo-details-v1`.
+    pub name: String,
+    /// Tags that this entry is for; none means any.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// What the image starts: replaced by a container's `command`. May be empty for an image that
+    /// is only a place to run host commands in.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Arguments after `command`: replaced by a container's `args` or `command`.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Environment that the image brings. A container's own goes over it.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Programs of the upstream image that manifests name in `command`, and what is run instead of
+    /// that first word (last path part compared): `python` -> `[{self}, service, productpage]`.
+    #[serde(default)]
+    pub programs: BTreeMap<String, Vec<String>>,
+}
+
+/// All images that are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Catalogue {
+    images: Vec<Image>,
+}
+
+/// An image reference in parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The repository as the catalogue compares it.
+    pub name: String,
+    /// The tag, `latest` when none was given.
+    pub tag: String,
+}
+
+/// A reference that cannot be parsed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("couldn't parse image name {0:?}: invalid reference format")]
+pub struct InvalidReference(pub String);
+
+fn is_registry(part: &str) -> bool {
+    part.contains('.') || part.contains(':') || part == "localhost"
+}
+
+fn is_valid_part(part: &str) -> bool {
+    !part.is_empty()
+        && part
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))
+}
+
+impl Reference {
+    /// Parses a reference as manifests write it.
+    ///
+    /// # Errors
+    /// When it is not a reference by the rules of container registries.
+    pub fn parse(image: &str) -> Result<Self, InvalidReference> {
+        let invalid = || InvalidReference(image.to_owned());
+        let (name, digest) = match image.split_once('@') {
+            Some((name, digest)) if digest.starts_with("sha256:") => (name, true),
+            Some(_) => return Err(invalid()),
+            None => (image, false),
+        };
+        // a colon after the last slash starts the tag; one before it is a registry's port
+        let (path, tag) = match name.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+            _ => (name, None),
+        };
+        let valid_tag = |tag: &str| {
+            !tag.is_empty()
+                && tag.len() <= 128
+                && tag
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        };
+        if tag.is_some_and(|tag| !valid_tag(tag)) || (digest && name.is_empty()) {
+            return Err(invalid());
+        }
+        let mut parts: Vec<&str> = path.split('/').collect();
+        let registry = (parts.len() > 1 && is_registry(parts[0])).then(|| parts.remove(0));
+        if parts.iter().any(|part| !is_valid_part(part)) {
+            return Err(invalid());
+        }
+        match (registry, parts.first().copied()) {
+            // Istio's own registries put the project's name before the slash or not at all
+            (Some("registry.istio.io"), Some("release"))
+            | (Some("gcr.io"), Some("istio-release")) => {
+                parts[0] = "istio";
+            }
+            (_, Some("library")) if parts.len() == 2 => {
+                parts.remove(0);
+            }
+            _ => {}
+        }
+        Ok(Self {
+            name: parts.join("/"),
+            tag: tag.unwrap_or("latest").to_owned(),
+        })
+    }
+}
+
+impl Catalogue {
+    /// A catalogue of `images`. Of two entries for the same name and tag the first counts.
+    pub fn new(images: Vec<Image>) -> Self {
+        Self { images }
+    }
+
+    /// Parses a catalogue: a JSON array of [`Image`]s.
+    ///
+    /// # Errors
+    /// When the text is not JSON or an entry has an unknown or ill-typed field; the message names
+    /// it and its line.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// Adds the images of `other`, which go before those that are here.
+    pub fn overlay(&mut self, other: Self) {
+        self.images.splice(0..0, other.images);
+    }
+
+    /// All entries.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// The entry for a reference.
+    pub fn find(&self, reference: &Reference) -> Option<&Image> {
+        let named = || self.images.iter().filter(|i| i.name == reference.name);
+        named()
+            .find(|i| i.tags.contains(&reference.tag))
+            .or_else(|| named().find(|i| i.tags.is_empty()))
+    }
+}
+
+impl Image {
+    /// The argument list of a container of this image with the given `command` and `args`, in
+    /// which `own_program` stands for [`SELF`]. Empty when there is nothing to run.
+    pub fn argv(
+        &self,
+        command: Option<&[String]>,
+        args: Option<&[String]>,
+        own_program: &str,
+    ) -> Vec<String> {
+        let given = |list: Option<&[String]>| list.filter(|l| !l.is_empty()).map(<[_]>::to_vec);
+        let argv = match (given(command), given(args)) {
+            (Some(command), args) => {
+                let mut argv = self.understand(command);
+                argv.extend(args.unwrap_or_default());
+                argv
+            }
+            (None, args) => {
+                let mut argv = self.command.clone();
+                // args alone may name a program of the image, as `docker run` users do
+                match args {
+                    Some(args) if argv.is_empty() => argv = self.understand(args),
+                    Some(args) => argv.extend(args),
+                    None => argv.extend(self.args.iter().cloned()),
+                }
+                argv
+            }
+        };
+        argv.into_iter()
+            .map(|arg| arg.replace(SELF, own_program))
+            .collect()
+    }
+
+    fn understand(&self, mut command: Vec<String>) -> Vec<String> {
+        let word = command.first().map_or("", String::as_str);
+        let word = word.rsplit('/').next().unwrap_or(word);
+        if let Some(instead) = self.programs.get(word) {
+            command.splice(0..1, instead.iter().cloned());
+        }
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(image: &str) -> String {
+        let r = Reference::parse(image).unwrap();
+        format!("{} {}", r.name, r.tag)
+    }
+
+    #[test]
+    fn registries_do_not_matter() {
+        assert_eq!(name("nginx"), "nginx latest");
+        assert_eq!(name("docker.io/library/nginx:1"), "nginx 1");
+        assert_eq!(
+            name("index.docker.io/istio/proxyv2:1.2"),
+            "istio/proxyv2 1.2"
+        );
+        assert_eq!(
+            name("registry.istio.io/release/proxyv2:1"),
+            "istio/proxyv2 1"
+        );
+        assert_eq!(name("gcr.io/istio-release/pilot"), "istio/pilot latest");
+        assert_eq!(name("localhost:5000/a/b"), "a/b latest");
+    }
+
+    #[test]
+    fn digests_count_as_latest_or_not_at_all() {
+        let digest = format!("@sha256:{}", "0".repeat(64));
+        assert_eq!(name(&format!("a/b:2{digest}")), "a/b 2");
+        assert_eq!(name(&format!("a/b{digest}")), "a/b latest");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for bad in ["", "Bad Image!", "a//b", "a:", "a@md5:1", "A/b"] {
+            assert!(Reference::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    fn catalogue() -> Catalogue {
+        Catalogue::from_json(
+            r#"[
+                {"name": "a/b", "tags": ["1"], "command": ["one"]},
+                {"name": "a/b", "command": ["{self}", "service"], "args": ["x"],
+                 "programs": {"python": ["{self}", "py"]}}
+            ]"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn listed_tags_go_before_any_tag() {
+        let catalogue = catalogue();
+        let find = |image: &str| {
+            let reference = Reference::parse(image).unwrap();
+            catalogue.find(&reference).map(|i| i.command.clone())
+        };
+        assert_eq!(find("a/b:1").unwrap(), ["one"]);
+        assert_eq!(find("a/b:2").unwrap(), ["{self}", "service"]);
+        assert_eq!(find("b:2"), None);
+    }
+
+    #[test]
+    fn command_and_args_replace_the_images_own() {
+        let catalogue = catalogue();
+        let image = catalogue.find(&Reference::parse("a/b").unwrap()).unwrap();
+        let words = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let argv = |command: &[&str], args: &[&str]| {
+            image.argv(Some(&words(command)), Some(&words(args)), "/me")
+        };
+        assert_eq!(argv(&[], &[]), ["/me", "service", "x"]);
+        assert_eq!(argv(&[], &["y"]), ["/me", "service", "y"]);
+        assert_eq!(argv(&["sh", "-c"], &["z"]), ["sh", "-c", "z"]);
+        assert_eq!(
+            argv(&["/usr/bin/python", "a.py"], &[]),
+            ["/me", "py", "a.py"]
+        );
+    }
+
+    #[test]
+    fn misspelt_fields_are_named() {
+        let error = Catalogue::from_json(r#"[{"name": "a", "comand": []}]"#).unwrap_err();
+        assert!(error.to_string().contains("comand"), "{error}");
+    }
+}

@@ -1,0 +1,320 @@
+//! The node's door: an HTTP proxy on each pod's address that knows the cluster's names.
+//!
+//! It stands in for DNS and kube-proxy. Requests in absolute form are sent on; `CONNECT` opens a
+//! tunnel for everything else. There is one listener per pod, so the door knows who is calling: names are
+//! resolved as in that pod's namespace, and connections leave from that pod's address.
+
+use super::addresses::AddressPlan;
+use super::dial::{carry, connect};
+use super::endpoints::Endpoints;
+use super::names::{Host, resolve};
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Connections that one pod may have open at its door.
+const CONNECTIONS: usize = 512;
+/// How long a client may take to send a request's head.
+const HEAD: Duration = Duration::from_secs(30);
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+/// The door of one pod.
+#[derive(Clone)]
+pub struct Door {
+    /// The pod's address.
+    pub pod_ip: Ipv4Addr,
+    /// What `localhost` means in the pod.
+    pub loopback: Ipv4Addr,
+    /// The pod's namespace.
+    pub namespace: Arc<str>,
+    /// The cluster's addresses.
+    pub plan: AddressPlan,
+    /// Where Services lead.
+    pub endpoints: Endpoints,
+}
+
+/// Headers that concern one connection only and are not sent on.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+fn answer(status: StatusCode, text: &str) -> Response<Body> {
+    let body = Full::new(Bytes::from(format!("{text}\n")))
+        .map_err(|never: Infallible| match never {})
+        .boxed();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+/// Why a request is not sent on.
+struct Refusal(StatusCode, String);
+
+impl Door {
+    /// Serves the door until `shutdown`.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            // the semaphore is never closed; if it were, there would be nothing to serve
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(pod = %self.pod_ip, %error, "door cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let door = self.clone();
+            let shutdown = shutdown.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = door.connection(stream) => {}
+                }
+                drop(place);
+            });
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream) {
+        // a matter of speed alone
+        let _ = stream.set_nodelay(true);
+        let service = service_fn(|request| async {
+            Ok::<_, Infallible>(self.answer(request).await)
+        });
+        let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_buf_size(64 << 10)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(pod = %self.pod_ip, %error, "door connection ended");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let result = if request.method() == Method::CONNECT {
+            self.tunnel(request).await
+        } else {
+            self.forward(request).await
+        };
+        result.unwrap_or_else(|Refusal(status, why)| answer(status, &why))
+    }
+
+    /// Where a request to `host` and `port` goes.
+    async fn target(&self, host: &str, port: u16) -> Result<SocketAddr, Refusal> {
+        match resolve(host, &self.namespace, self.plan, &self.endpoints) {
+            Host::Service { namespace, name } => self
+                .endpoints
+                .next(&namespace, &name, port)
+                .map_err(|error| Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
+            Host::Loopback => Ok(SocketAddr::from((self.loopback, port))),
+            Host::Address(ip) => Ok(SocketAddr::from((ip, port))),
+            Host::Refused(why) => Err(Refusal(StatusCode::BAD_GATEWAY, why)),
+            Host::External(host) => {
+                let bad = |why: String| Refusal(StatusCode::BAD_GATEWAY, why);
+                let mut found = tokio::net::lookup_host((host.as_str(), port))
+                    .await
+                    .map_err(|error| bad(format!("looking up {host}: {error}")))?;
+                let address = found
+                    .next()
+                    .ok_or_else(|| bad(format!("looking up {host}: no address")))?;
+                // a name must not lead to what is kept from pods by address
+                if address.ip().is_loopback() {
+                    return Err(bad(format!("{host} is an address of this machine")));
+                }
+                Ok(address)
+            }
+        }
+    }
+
+    async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, Refusal> {
+        let target = self.target(host, port).await?;
+        // what a pod says to itself comes from its loopback
+        let from = if target.ip() == self.loopback {
+            self.loopback
+        } else {
+            self.pod_ip
+        };
+        connect(from, target).await.map_err(|error| {
+            let status = match error.kind() {
+                io::ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+                _ => StatusCode::BAD_GATEWAY,
+            };
+            Refusal(status, format!("connecting to {host}:{port} ({target}): {error}"))
+        })
+    }
+
+    async fn tunnel(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let bad = || {
+            Refusal(
+                StatusCode::BAD_REQUEST,
+                "CONNECT needs host:port".to_owned(),
+            )
+        };
+        let authority = request.uri().authority().cloned().ok_or_else(bad)?;
+        let port = authority.port_u16().ok_or_else(bad)?;
+        let mut upstream = self.dial(authority.host(), port).await?;
+        tokio::spawn(async move {
+            match hyper::upgrade::on(request).await {
+                Ok(client) => {
+                    let carried = carry(&mut TokioIo::new(client), &mut upstream).await;
+                    if let Err(error) = carried {
+                        tracing::debug!(%authority, %error, "tunnel broken");
+                    }
+                }
+                Err(error) => tracing::debug!(%authority, %error, "tunnel not opened"),
+            }
+        });
+        Ok(Response::new(
+            Full::new(Bytes::new())
+                .map_err(|never: Infallible| match never {})
+                .boxed(),
+        ))
+    }
+
+    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let uri = request.uri().clone();
+        let Some(authority) = uri.authority().cloned() else {
+            return Err(Refusal(
+                StatusCode::BAD_REQUEST,
+                "this is a proxy: send the request with an absolute URI".into(),
+            ));
+        };
+        if uri.scheme_str() == Some("https") {
+            return Err(Refusal(
+                StatusCode::BAD_REQUEST,
+                "https goes through CONNECT".into(),
+            ));
+        }
+        let port = authority.port_u16().unwrap_or(80);
+        let stream = self.dial(authority.host(), port).await?;
+        let path = uri.path_and_query().map_or("/", |p| p.as_str());
+        *request.uri_mut() = path.parse::<Uri>().map_err(|error| {
+            Refusal(StatusCode::BAD_REQUEST, format!("bad path: {error}"))
+        })?;
+        let upgrade = wants_upgrade(&request);
+        strip(request.headers_mut(), upgrade);
+        // the authority of an absolute URI goes over whatever Host says (RFC 9112, 3.2.2)
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            request.headers_mut().insert(HOST, host);
+        }
+        let failed = |error: hyper::Error| {
+            Refusal(StatusCode::BAD_GATEWAY, format!("{authority}: {error}"))
+        };
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(64 << 10)
+            .handshake::<_, Incoming>(TokioIo::new(stream))
+            .await
+            .map_err(failed)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        let client = upgrade.then(|| hyper::upgrade::on(&mut request));
+        let mut response = sender.send_request(request).await.map_err(failed)?;
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if let (Some(client), true) = (client, switched) {
+            let upstream = hyper::upgrade::on(&mut response);
+            tokio::spawn(async move {
+                if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
+                    // either side may end it at any time
+                    let _ = carry(&mut TokioIo::new(client), &mut TokioIo::new(upstream)).await;
+                }
+            });
+        } else {
+            strip(response.headers_mut(), false);
+        }
+        Ok(response.map(BodyExt::boxed))
+    }
+}
+
+fn wants_upgrade<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(UPGRADE)
+        && request
+            .headers()
+            .get(CONNECTION)
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|v| {
+                v.split(',')
+                    .any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
+            })
+}
+
+/// Takes off what concerns this connection only. Bodies are framed anew by hyper.
+fn strip(headers: &mut http::HeaderMap, keep_upgrade: bool) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .filter_map(|word| word.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        if keep_upgrade && (*name == CONNECTION || *name == UPGRADE) {
+            continue;
+        }
+        headers.remove(name);
+    }
+    headers.remove("proxy-connection");
+    headers.remove("keep-alive");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_the_connection_stay_behind() {
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-private"),
+            ("x-private", "1"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("x-request-id", "7"),
+        ] {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        strip(&mut headers, false);
+        assert_eq!(headers.len(), 1);
+        assert!(headers.contains_key("x-request-id"));
+    }
+}
