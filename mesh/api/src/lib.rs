@@ -44,7 +44,7 @@ pub use duration::{Duration, DurationError};
 pub use gateway::Gateway;
 pub use host::{GatewayRef, Host, matches as host_matches};
 pub use kind::{Column, KINDS, Kind, kind};
-pub use resource::{Metadata, ParseError, Parsed, Resource, parse};
+pub use resource::{Metadata, ParseError, Parsed, Resource, metadata, parse};
 pub use selector::{PolicyTargetReference, WorkloadSelector, WorkloadSelectorLabels};
 pub use validate::validate;
 pub use virtual_service::VirtualService;

@@ -95,7 +95,8 @@ pub fn parse<T: DeserializeOwned>(
     })
 }
 
-fn metadata(object: &Value) -> Metadata {
+/// The metadata of an object.
+pub fn metadata(object: &Value) -> Metadata {
     let from = &object["metadata"];
     let text = |field: &str| from[field].as_str().unwrap_or_default().to_owned();
     let created = serde_json::from_value::<Time>(from["creationTimestamp"].clone());

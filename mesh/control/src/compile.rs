@@ -31,7 +31,7 @@ use mesh_config::{FilterChain, Node, ProxyId, Role, RouteConfiguration, Snapshot
 
 use crate::world::{Objects, Pod, World};
 pub(crate) use clusters::ClusterView;
-
+pub(crate) use gateway::shared_hosts;
 
 /// What a proxy is told; `None` while its pod is unknown. For one proxy alone: pushes use a
 /// [`Compiler`] for all of them.
@@ -132,6 +132,22 @@ impl Compiler {
         Some(snapshot)
     }
 
+    /// Callers of a namespace know this subset of a service.
+    pub(crate) fn has_subset(
+        &self,
+        caller: &str,
+        service: &crate::world::Service,
+        subset: &str,
+    ) -> bool {
+        let rule = destination_rules::lookup(
+            &self.destination_rules,
+            caller,
+            &service.host,
+            &service.namespace,
+        );
+        rule.subsets.iter().any(|known| known.name == subset)
+    }
+
     fn node(&self, proxy: &ProxyId, pod: &Pod) -> Node {
         let settings = &self.world.settings;
         Node {
@@ -178,7 +194,7 @@ impl Compiler {
     }
 }
 
-fn oldest_first<T>(objects: &Objects<Resource<T>>) -> Vec<Arc<Resource<T>>> {
+pub(crate) fn oldest_first<T>(objects: &Objects<Resource<T>>) -> Vec<Arc<Resource<T>>> {
     let mut sorted: Vec<_> = objects.values().cloned().collect();
     sorted.sort_by(|a, b| a.metadata.precedence().cmp(&b.metadata.precedence()));
     sorted

@@ -1,15 +1,132 @@
 //! The control plane of the mesh.
 //!
 //! ```text
-//! Kubernetes API ─ watch ─► World ─► Compiler ─► Snapshot per proxy ─► stream of changes
-//!        ▲                    │
-//!        └── status, events ──┴─► report: what is wrong or not carried out
+//! Kubernetes API ── watch ──► registry ──► World ──► Compiler ──► push: a stream per proxy
+//!   ▲         │                                        │            (authenticated)
+//!   │         └── admission ──► inject                 └─► debug: what was told, and why
+//!   └── status, Events ◄── report: what is wrong, or not carried out
 //! ```
+//!
+//! Decisions are pure functions of values ([`world::World`], [`compile`]); watching, pushing and
+//! writing are thin tasks around them. A change reaches every proxy a few milliseconds after the
+//! API server tells us of it: changes are gathered for 5 ms of quiet, 50 ms at most; what is equal
+//! to the version before is shared with it; a proxy gets only what differs.
 
+mod args;
+mod authenticate;
 pub mod compile;
+mod debug;
+mod inject;
+mod metrics;
+mod push;
+mod registry;
+mod report;
+mod serve;
+mod watch;
 pub mod world;
 
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+
+pub use args::Args;
 pub use compile::compile;
 
 /// Namespace of the control plane; rules there hold for the whole mesh.
 pub const ROOT_NAMESPACE: &str = "istio-system";
+
+/// The installation may still be in progress when we start, and may be repaired later.
+const TRUST_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs the control plane until it is told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// No Kubernetes API can be found, or a port cannot be listened on.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let config = kube::Config::infer().await.context(
+        "no Kubernetes API: set KUBECONFIG, or run in a pod with a ServiceAccount token",
+    )?;
+    let client = kube::Client::try_from(config)?;
+    let serving = inject::Serving::new(&client).await?;
+    let metrics = Arc::new(metrics::Metrics::default());
+    let (to, versions) = tokio::sync::watch::channel(registry::nothing());
+    let hub = Arc::new(push::Hub {
+        versions: versions.clone(),
+        authenticator: authenticate::Authenticator::new(client.clone()),
+        metrics: metrics.clone(),
+        connections: Default::default(),
+    });
+
+    let mut tasks = JoinSet::new();
+    let ip = args.address()?;
+    let at = |port| SocketAddr::new(ip, port);
+    let tls = || Some(serving.tls.clone());
+    let stream = push::router(hub.clone());
+    let monitoring = debug::router(hub);
+    let webhooks = inject::router(args.proxy_image.clone(), metrics.clone());
+    serve::listen(
+        &mut tasks,
+        "webhooks",
+        at(args.webhook_port),
+        webhooks,
+        tls(),
+    )
+    .await?;
+    serve::listen(
+        &mut tasks,
+        "configuration stream",
+        at(args.config_port),
+        stream.clone(),
+        None,
+    )
+    .await?;
+    serve::listen(
+        &mut tasks,
+        "configuration stream (TLS)",
+        at(args.secure_config_port),
+        stream,
+        tls(),
+    )
+    .await?;
+    serve::listen(
+        &mut tasks,
+        "monitoring",
+        at(args.monitoring_port),
+        monitoring.clone(),
+        None,
+    )
+    .await?;
+    serve::listen(
+        &mut tasks,
+        "readiness",
+        at(args.ready_port),
+        monitoring,
+        None,
+    )
+    .await?;
+
+    let changes = watch::start(&client, &mut tasks);
+    tasks.spawn(registry::run(changes, to, metrics));
+    tasks.spawn(report::publish(client.clone(), versions));
+    tasks.spawn(keep_trust(client, serving.authority));
+
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        result = tokio::signal::ctrl_c() => Ok(result?),
+        ended = tasks.join_next() => Err(match ended {
+            Some(Err(error)) => anyhow::anyhow!("a task of the control plane failed: {error}"),
+            _ => anyhow::anyhow!("a task of the control plane ended"),
+        }),
+    }
+}
+
+async fn keep_trust(client: kube::Client, authority: String) {
+    loop {
+        if let Err(error) = inject::trust(&client, &authority).await {
+            tracing::warn!("{error:#}");
+        }
+        tokio::time::sleep(TRUST_EVERY).await;
+    }
+}

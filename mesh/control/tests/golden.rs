@@ -17,17 +17,26 @@ fn folder() -> PathBuf {
 /// Objects and proxies of a case, those that it is based on first.
 fn read(case: &str, world: &mut World, proxies: &mut Vec<ProxyId>) -> Option<String> {
     let path = folder().join(case).join("input.yaml");
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let base = text.strip_prefix("# on: ").and_then(|rest| rest.lines().next()).map(str::to_owned);
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let base = text
+        .strip_prefix("# on: ")
+        .and_then(|rest| rest.lines().next())
+        .map(str::to_owned);
     if let Some(base) = &base {
         read(base, world, proxies);
     }
     for document in serde_norway::Deserializer::from_str(&text) {
-        let mut object = Value::deserialize(document).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut object = Value::deserialize(document)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         if object["kind"] == "ProxyId" {
             proxies.push(serde_json::from_value(object).unwrap());
         } else if !object.is_null() {
-            object["metadata"].as_object_mut().unwrap().entry("namespace").or_insert("default".into());
+            object["metadata"]
+                .as_object_mut()
+                .unwrap()
+                .entry("namespace")
+                .or_insert("default".into());
             world.insert(&object).unwrap();
         }
     }
@@ -38,7 +47,12 @@ fn compiled(case: &str) -> (BTreeMap<String, Snapshot>, Option<String>) {
     let (mut world, mut proxies) = Default::default();
     let base = read(case, &mut world, &mut proxies);
     let compiler = Compiler::new(Arc::new(world), 1);
-    let snapshot = |proxy: &ProxyId| (proxy.pod.clone(), compiler.snapshot(proxy).expect("pod of the proxy"));
+    let snapshot = |proxy: &ProxyId| {
+        (
+            proxy.pod.clone(),
+            compiler.snapshot(proxy).expect("pod of the proxy"),
+        )
+    };
     (proxies.iter().map(snapshot).collect(), base)
 }
 
@@ -50,7 +64,10 @@ fn yaml(value: &impl serde::Serialize) -> String {
 #[test]
 fn snapshots_are_as_blessed() {
     let mut wrong = Vec::new();
-    let mut cases: Vec<_> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut cases: Vec<_> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     cases.sort();
     for case in cases.iter().map(|case| case.to_str().unwrap()) {
         let (snapshots, base) = compiled(case);
@@ -60,7 +77,15 @@ fn snapshots_are_as_blessed() {
                 let (before, _) = compiled(&base);
                 let changes: BTreeMap<_, _> = snapshots
                     .iter()
-                    .map(|(pod, snapshot)| (pod, before.get(pod).unwrap_or(&Snapshot::default()).diff(snapshot)))
+                    .map(|(pod, snapshot)| {
+                        (
+                            pod,
+                            before
+                                .get(pod)
+                                .unwrap_or(&Snapshot::default())
+                                .diff(snapshot),
+                        )
+                    })
                     .filter(|(_, update)| !update.is_empty())
                     .collect();
                 yaml(&changes)
@@ -74,5 +99,8 @@ fn snapshots_are_as_blessed() {
             wrong.push(case.to_owned());
         }
     }
-    assert!(wrong.is_empty(), "snapshots differ: {wrong:?}; bless them and look at the difference in git");
+    assert!(
+        wrong.is_empty(),
+        "snapshots differ: {wrong:?}; bless them and look at the difference in git"
+    );
 }

@@ -48,7 +48,12 @@ impl EndpointSlice {
                     Some((port.name.clone().unwrap_or_default(), number))
                 })
                 .collect(),
-            endpoints: from.endpoints.iter().flatten().flat_map(endpoints).collect(),
+            endpoints: from
+                .endpoints
+                .iter()
+                .flatten()
+                .flat_map(endpoints)
+                .collect(),
         })
     }
 }

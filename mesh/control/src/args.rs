@@ -1,0 +1,52 @@
+//! Flags of the control plane.
+
+use std::net::IpAddr;
+
+/// The control plane of the mesh (istiod): watches the cluster, configures proxies, injects sidecars.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Accepted for manifests written for istiod, whose only command is `discovery`.
+    #[arg(hide = true, value_parser = ["discovery"])]
+    pub command: Option<String>,
+
+    /// Address to listen on. In a pod of the embedded cluster the address that the cluster gives
+    /// takes its place.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub listen_address: IpAddr,
+
+    /// Port of the configuration stream.
+    #[arg(long, default_value_t = 15010)]
+    pub config_port: u16,
+
+    /// Port of the configuration stream with TLS.
+    #[arg(long, default_value_t = 15012)]
+    pub secure_config_port: u16,
+
+    /// Port of the webhooks (TLS).
+    #[arg(long, default_value_t = 15017)]
+    pub webhook_port: u16,
+
+    /// Port of metrics and debugging.
+    #[arg(long, default_value_t = 15014)]
+    pub monitoring_port: u16,
+
+    /// Port of the readiness probe.
+    #[arg(long, default_value_t = 8080)]
+    pub ready_port: u16,
+
+    /// Image of the sidecars that are injected.
+    #[arg(long, env = "PROXY_IMAGE", default_value = concat!("istio/proxyv2:", env!("CARGO_PKG_VERSION")))]
+    pub proxy_image: String,
+}
+
+impl Args {
+    /// Where to listen: what the embedded cluster gives outranks the flag.
+    pub(crate) fn address(&self) -> anyhow::Result<IpAddr> {
+        match std::env::var("DOJO_LISTEN_IP") {
+            Ok(text) => text
+                .parse()
+                .map_err(|_| anyhow::anyhow!("DOJO_LISTEN_IP={text:?} is not an IP address")),
+            Err(_) => Ok(self.listen_address),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Fields and kinds that the mesh accepts but does not carry out yet.
+
+use serde_json::Value;
+
+/// Fields that have no effect, as paths from the object; `[]` stands for every item of a list.
+const FIELDS: &[(&str, &[&str])] = &[
+    (
+        "VirtualService",
+        &[
+            "spec.tls",
+            "spec.tcp",
+            "spec.http[].delegate",
+            "spec.http[].mirror",
+            "spec.http[].mirrors",
+            "spec.http[].mirrorPercentage",
+            "spec.http[].mirrorPercent",
+            "spec.http[].corsPolicy",
+            "spec.http[].match[].statPrefix",
+            "spec.http[].retries.backoff",
+            "spec.http[].retries.retryRemoteLocalities",
+            "spec.http[].directResponse.body.bytes",
+            "spec.http[].fault.delay.exponentialDelay",
+            "spec.http[].fault.abort.http2Error",
+        ],
+    ),
+    ("DestinationRule", &["spec.workloadSelector"]),
+    (
+        "Gateway",
+        &["spec.servers[].bind", "spec.servers[].defaultEndpoint"],
+    ),
+];
+
+/// Fields of a `trafficPolicy` (and of the settings of a port) that have no effect.
+const TRAFFIC_POLICY: &[&str] = &[
+    "loadBalancer.consistentHash",
+    "loadBalancer.localityLbSetting",
+    "loadBalancer.warmupDurationSecs",
+    "loadBalancer.warmup",
+    "connectionPool.tcp.maxConnections",
+    "connectionPool.tcp.tcpKeepalive",
+    "connectionPool.tcp.maxConnectionDuration",
+    "connectionPool.tcp.idleTimeout",
+    "connectionPool.http",
+    "outlierDetection",
+    "tls",
+    "tunnel",
+    "proxyProtocol",
+    "retryBudget",
+];
+
+/// One sentence per field, or one for the whole kind.
+pub(super) fn of_object(kind: &str, object: &Value) -> Vec<String> {
+    if mesh_api::kind(kind).is_some_and(|kind| !kind.carried_out) {
+        return vec![format!(
+            "{kind} is stored, but this version of the mesh does not carry it out"
+        )];
+    }
+    let mut found = Vec::new();
+    for path in FIELDS
+        .iter()
+        .filter(|(of, _)| *of == kind)
+        .flat_map(|(_, paths)| paths.iter())
+    {
+        walk(object, path, String::new(), &mut found);
+    }
+    match kind {
+        "DestinationRule" => traffic_policies(object, &mut found),
+        "Gateway" => servers(object, &mut found),
+        "VirtualService" => claims(object, &mut found),
+        _ => {}
+    }
+    found
+        .into_iter()
+        .map(|path| {
+            format!("{path} is accepted, but this version of the mesh does not carry it out")
+        })
+        .collect()
+}
+
+fn traffic_policies(object: &Value, found: &mut Vec<String>) {
+    for policy in ["spec.trafficPolicy", "spec.subsets[].trafficPolicy"] {
+        for level in [policy.to_owned(), format!("{policy}.portLevelSettings[]")] {
+            for field in TRAFFIC_POLICY {
+                walk(object, &format!("{level}.{field}"), String::new(), found);
+            }
+            let mut simple = Vec::new();
+            walk(
+                object,
+                &format!("{level}.loadBalancer.simple"),
+                String::new(),
+                &mut simple,
+            );
+            found.extend(simple.into_iter().filter(|path| {
+                let pointer = format!(
+                    "/{}",
+                    path.replace('.', "/").replace('[', "/").replace(']', "")
+                );
+                object
+                    .pointer(&pointer)
+                    .is_some_and(|value| value == "PASSTHROUGH")
+            }));
+        }
+    }
+}
+
+fn servers(object: &Value, found: &mut Vec<String>) {
+    for (index, server) in object["spec"]["servers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let protocol = server["port"]["protocol"]
+            .as_str()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
+        if !matches!(protocol.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB") {
+            found.push(format!("spec.servers[{index}] (protocol {protocol})"));
+        }
+    }
+}
+
+fn claims(object: &Value, found: &mut Vec<String>) {
+    let rules = object["spec"]["http"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate();
+    for (rule, block) in rules.flat_map(|(index, rule)| {
+        rule["match"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .map(move |(block, value)| ((index, block), value))
+    }) {
+        let headers = block["headers"].as_object().into_iter().flatten();
+        for (name, _) in headers.filter(|(name, _)| name.starts_with("@request.auth")) {
+            found.push(format!(
+                "spec.http[{}].match[{}].headers[{name}]",
+                rule.0, rule.1
+            ));
+        }
+    }
+}
+
+/// Appends the concrete path of every value at `pattern`; false, null and empty lists are nothing.
+fn walk(value: &Value, pattern: &str, at: String, found: &mut Vec<String>) {
+    let (step, rest) = pattern
+        .split_once('.')
+        .map_or((pattern, None), |(step, rest)| (step, Some(rest)));
+    let (name, each) = step
+        .strip_suffix("[]")
+        .map_or((step, false), |name| (name, true));
+    let Some(value) = value.get(name) else { return };
+    let at = if at.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{at}.{name}")
+    };
+    let mut go = |value: &Value, at: String| match rest {
+        Some(rest) => walk(value, rest, at, found),
+        None if value.is_null()
+            || *value == Value::Bool(false)
+            || value.as_array().is_some_and(Vec::is_empty) => {}
+        None => found.push(at),
+    };
+    if each {
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            go(item, format!("{at}[{index}]"));
+        }
+    } else {
+        go(value, at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn paths(kind: &str, spec: Value) -> Vec<String> {
+        let texts = of_object(kind, &json!({ "spec": spec }));
+        texts
+            .iter()
+            .map(|text| text.split(" is ").next().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn fields_are_named_where_they_are() {
+        let spec = json!({"http": [{"route": []}, {"mirror": {"host": "a"}, "retries": {"backoff": "1s"}}]});
+        assert_eq!(
+            paths("VirtualService", spec),
+            ["spec.http[1].mirror", "spec.http[1].retries.backoff"]
+        );
+        let spec = json!({"subsets": [{"name": "v1", "trafficPolicy": {
+            "loadBalancer": {"simple": "PASSTHROUGH"}, "tls": {"mode": "SIMPLE"}}}],
+            "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}, "connectionPool": {"tcp": {"connectTimeout": "1s"}}}});
+        assert_eq!(
+            paths("DestinationRule", spec),
+            [
+                "spec.subsets[0].trafficPolicy.tls",
+                "spec.subsets[0].trafficPolicy.loadBalancer.simple",
+            ]
+        );
+        let spec =
+            json!({"servers": [{"port": {"protocol": "HTTPS"}}, {"port": {"protocol": "http"}}]});
+        assert_eq!(paths("Gateway", spec), ["spec.servers[0] (protocol HTTPS)"]);
+    }
+
+    #[test]
+    fn whole_kinds_are_named() {
+        assert_eq!(paths("Telemetry", json!({})), ["Telemetry"]);
+        assert!(paths("Unknown", json!({})).is_empty());
+    }
+}

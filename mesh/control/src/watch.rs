@@ -1,0 +1,140 @@
+//! Watches: one per kind of object, all feeding one queue of changes.
+
+use std::fmt::Debug;
+
+use futures::StreamExt;
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+    runtime::{WatchStreamExt, watcher},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use crate::{
+    ROOT_NAMESPACE,
+    world::{EndpointSlice, Key, MeshSettings, Pod, Service},
+};
+
+/// Changes that may wait; a full queue holds the watches back.
+const QUEUE: usize = 256;
+
+/// Kinds of Kubernetes that are watched beside Istio's.
+pub(crate) const KUBERNETES_KINDS: [&str; 4] = ["Service", "EndpointSlice", "Pod", "ConfigMap"];
+
+/// What is kept of an object. `None` inside: the object says nothing to us.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Service(Option<Service>),
+    Slice(Option<EndpointSlice>),
+    Pod(Option<Pod>),
+    Settings(MeshSettings),
+    Istio(Value),
+}
+
+/// One step in the knowledge of a kind.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Added or modified.
+    Apply(&'static str, Key, Box<Entry>),
+    /// Deleted.
+    Delete(&'static str, Key),
+    /// The kind is listed anew: what is not applied before the next [`Change::Listed`] is gone.
+    Listing(&'static str),
+    /// The list is complete.
+    Listed(&'static str),
+    /// The API server does not know the kind (yet).
+    Absent(&'static str),
+}
+
+/// Starts all watches.
+pub(crate) fn start(client: &Client, tasks: &mut JoinSet<()>) -> mpsc::Receiver<Change> {
+    let (to, changes) = mpsc::channel(QUEUE);
+    let all = watcher::Config::default;
+    tasks.spawn(follow(
+        Api::<core::Service>::all(client.clone()),
+        all(),
+        "Service",
+        to.clone(),
+        |object| Entry::Service(Service::read(&object)),
+    ));
+    tasks.spawn(follow(
+        Api::<discovery::EndpointSlice>::all(client.clone()),
+        all(),
+        "EndpointSlice",
+        to.clone(),
+        |object| Entry::Slice(EndpointSlice::read(&object)),
+    ));
+    tasks.spawn(follow(
+        Api::<core::Pod>::all(client.clone()),
+        all(),
+        "Pod",
+        to.clone(),
+        |object| Entry::Pod(Pod::read(&object)),
+    ));
+    let settings = Api::<core::ConfigMap>::namespaced(client.clone(), ROOT_NAMESPACE);
+    tasks.spawn(follow(
+        settings,
+        all().fields("metadata.name=istio"),
+        "ConfigMap",
+        to.clone(),
+        |object| {
+            let mesh = object.data.as_ref().and_then(|data| data.get("mesh"));
+            Entry::Settings(MeshSettings::read(mesh.map_or("", String::as_str)))
+        },
+    ));
+    for kind in mesh_api::KINDS {
+        let group = GroupVersionKind::gvk(kind.group, kind.versions[0], kind.kind);
+        let resource = ApiResource::from_gvk_with_plural(&group, kind.plural);
+        let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+        tasks.spawn(follow(api, all(), kind.kind, to.clone(), |object| {
+            Entry::Istio(serde_json::to_value(&object).unwrap_or_default())
+        }));
+    }
+    changes
+}
+
+async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    kind: &'static str,
+    to: mpsc::Sender<Change>,
+    read: fn(K) -> Entry,
+) where
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let events = watcher(api, config).default_backoff();
+    let mut events = std::pin::pin!(events);
+    let mut complained = false;
+    let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
+    while let Some(event) = events.next().await {
+        let change = match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                Change::Apply(kind, key(&object), Box::new(read(object)))
+            }
+            Ok(watcher::Event::Delete(object)) => Change::Delete(kind, key(&object)),
+            Ok(watcher::Event::Init) => Change::Listing(kind),
+            Ok(watcher::Event::InitDone) => {
+                complained = false;
+                Change::Listed(kind)
+            }
+            Err(error) => {
+                // The watch tries again by itself, with back-off; say it once per outage.
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!("watching {kind}: {error}");
+                }
+                let absent = matches!(&error,
+                    watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404);
+                if !absent {
+                    continue;
+                }
+                Change::Absent(kind)
+            }
+        };
+        if to.send(change).await.is_err() {
+            return;
+        }
+    }
+}
