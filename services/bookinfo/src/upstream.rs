@@ -1,9 +1,17 @@
 //! The addresses of the services that a bookinfo service calls.
 
+use std::fmt;
+
 /// The address of a service that is called, for example `http://ratings:9080`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Upstream {
     base: String,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.base)
+    }
 }
 
 impl Upstream {

@@ -159,6 +159,12 @@ pub async fn run(
     kit = kit.with_chaos(chaos);
     kit.chaos_api = args.chaos.chaos_api;
     let listener = server::bind(args.listen_address(default_port).resolve(own_address)).await?;
+    tracing::info!(
+        version = kit.identity.version,
+        pod = kit.identity.pod,
+        "{} starts",
+        kit.identity.service
+    );
     let stop = server::stop_signal().map_err(StartError::Signals)?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!("Server listening on: http://{address}");
@@ -195,8 +201,9 @@ async fn record(State(kit): State<Kit>, request: Request, next: Next) -> Respons
     let started = Instant::now();
     let method = request.method().clone();
     let uri = request.uri().clone();
-    let exempt = matches!(uri.path(), "/health" | "/metrics");
-    let span = if exempt {
+    // Probes and scrapes would drown what users do.
+    let quiet = chaos::EXEMPT_PATHS.contains(&uri.path()) && uri.path() != "/chaos";
+    let span = if quiet {
         Span::none()
     } else {
         telemetry::server_span(method.as_str(), uri.path(), request.headers())
@@ -208,7 +215,7 @@ async fn record(State(kit): State<Kit>, request: Request, next: Next) -> Respons
     if let Some(pod) = kit.identity.pod.as_deref().and_then(|pod| pod.parse().ok()) {
         response.headers_mut().insert(SERVED_BY, pod);
     }
-    if exempt {
+    if quiet {
         tracing::debug!(status = status.as_u16(), "{method} {uri}");
         return response;
     }
