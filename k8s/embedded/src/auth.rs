@@ -9,6 +9,7 @@ pub mod reviews;
 mod tokens;
 
 pub use certificates::Authority;
+pub(crate) use certificates::write_private;
 pub use tokens::{Binding, Claims, TokenKey};
 
 /// An authenticated caller.

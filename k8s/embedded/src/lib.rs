@@ -18,14 +18,17 @@
 
 pub mod admission;
 pub mod auth;
+pub mod cluster;
 pub mod controllers;
 pub mod crd;
 pub mod discovery;
 pub mod gvk;
+pub mod images;
 pub mod informers;
 pub mod network;
 pub mod node;
 pub mod openapi;
+pub mod runtime;
 pub mod server;
 pub mod store;
 mod versions;
@@ -35,3 +38,6 @@ pub mod patch;
 pub mod protobuf;
 pub mod table;
 mod types;
+pub mod validate;
+
+pub use cluster::{Config, run};

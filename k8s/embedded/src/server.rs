@@ -40,6 +40,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::Method;
 use options::Options;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use target::Target;
 
@@ -89,6 +90,14 @@ impl ApiServer {
     pub async fn bootstrap(&self) -> Result<(), ApiError> {
         custom::clean_up(&self.0);
         bootstrap::run(&self.0).await
+    }
+
+    /// Tells clients of the `kubernetes` service where the API is.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn publish(&self, address: SocketAddr) -> Result<(), ApiError> {
+        bootstrap::publish(&self.0, address).await
     }
 
     /// Tells who answers for the pods. Only the first call counts.

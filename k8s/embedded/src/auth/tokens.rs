@@ -11,7 +11,7 @@ use ring::signature::{
 use serde_json::{Value, json};
 
 /// Audience of a token that is used at this API server.
-pub const AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
+pub(super) const AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// The key that signs ServiceAccount tokens.
 pub struct TokenKey {

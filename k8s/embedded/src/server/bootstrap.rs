@@ -3,6 +3,7 @@
 use super::{ApiError, Inner, write};
 use crate::store::StoreError;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
@@ -87,4 +88,51 @@ async fn create(
         Ok(_) | Err(StoreError::Exists) => Ok(()),
         Err(error) => Err(ApiError::internal(error.to_string())),
     }
+}
+
+/// Writes the endpoints of the `kubernetes` service.
+pub(super) async fn publish(api: &Inner, address: SocketAddr) -> Result<(), ApiError> {
+    let (ip, port) = (address.ip().to_string(), address.port());
+    let labels = json!({
+        "endpointslice.kubernetes.io/skip-mirror": "true",
+    });
+    let endpoints = json!({
+        "kind": "Endpoints",
+        "apiVersion": "v1",
+        "metadata": metadata("kubernetes", Some("default"), &labels),
+        "subsets": [{
+            "addresses": [{"ip": ip}],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }],
+    });
+    put(api, "core/endpoints", endpoints).await?;
+    let labels = json!({"kubernetes.io/service-name": "kubernetes"});
+    let slice = json!({
+        "kind": "EndpointSlice",
+        "apiVersion": "discovery.k8s.io/v1",
+        "metadata": metadata("kubernetes", Some("default"), &labels),
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    });
+    put(api, "discovery.k8s.io/endpointslices", slice).await
+}
+
+/// Creates or replaces an object named `kubernetes`.
+async fn put(api: &Inner, resource: &str, object: Value) -> Result<(), ApiError> {
+    let result = match api.store.get(resource, "default", "kubernetes") {
+        Some(live) => {
+            api.store
+                .update(resource, "default", "kubernetes", live.revision, object)
+                .await
+        }
+        None => {
+            api.store
+                .create(resource, "default", "kubernetes", object)
+                .await
+        }
+    };
+    result
+        .map(|_| ())
+        .map_err(|error| ApiError::internal(error.to_string()))
 }
