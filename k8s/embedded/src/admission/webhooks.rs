@@ -84,6 +84,19 @@ pub async fn validate(
     Ok(warnings)
 }
 
+/// Calls all webhooks that a deletion concerns.
+///
+/// # Errors
+/// As [`mutate`].
+pub async fn delete(review: &Review<'_>, old: &Value) -> Result<(), ApiError> {
+    for configurations in [MUTATING, VALIDATING] {
+        for webhook in concerned(review, configurations, Some(old), None) {
+            ask(review, &webhook, Some(old), None, &mut Vec::new()).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The webhooks to call, in the order of their configurations' names.
 fn concerned(
     review: &Review<'_>,

@@ -2,6 +2,7 @@
 
 use super::selectors::Selectors;
 use super::{ApiError, Call, answer, body, read, write};
+use crate::admission;
 use crate::discovery::Resource;
 use crate::store::Object;
 use crate::versions;
@@ -137,6 +138,8 @@ async fn delete(
     protect(resource, name)?;
     let dry_run = options.dry_run || call.options.dry_run;
 
+    let review = super::update::review(call, "DELETE", None);
+    admission::webhooks::delete(&review, live).await?;
     let mut object = live.clone();
     let grace = match resource.gvk.kind.as_str() {
         "Pod" if resource.gvk.group.is_empty() => pod_grace(live, options.grace),

@@ -141,7 +141,7 @@ pub(super) async fn patch_subresource(
         }
         .map_err(|error| patch_error(call, &error))?;
         write::check_kind(resource, &mut patched)?;
-        let warnings = write::decode(call, &mut patched, Sent::Patch)?;
+        let warnings = write::decode(call, &mut patched, Sent::Patch(&sent))?;
         check_address(call, &patched)?;
         let result = change(call, &live, patched, stored.revision, None, subresource).await;
         match result {
@@ -242,13 +242,13 @@ async fn apply(
         let (code, result) = match stored {
             None => {
                 let mut object = merged(call, None, &apply, None)?;
-                write::decode(call, &mut object, Sent::Patch)?;
+                write::decode(call, &mut object, Sent::Made)?;
                 let result = create::create(call, object, Some(&apply)).await;
                 (StatusCode::CREATED, result)
             }
             Some((stored, live)) => {
                 let mut object = merged(call, Some(&live), &apply, subresource)?;
-                write::decode(call, &mut object, Sent::Patch)?;
+                write::decode(call, &mut object, Sent::Made)?;
                 let revision = stored.revision;
                 let result = change(call, &live, object, revision, Some(&apply), subresource).await;
                 (StatusCode::OK, result)
@@ -452,7 +452,7 @@ pub(super) async fn admit_and_validate(
     let before = object.clone();
     warnings.extend(admission::webhooks::mutate(&review, live, object).await?);
     if *object != before {
-        write::decode(call, object, Sent::Patch)?;
+        write::decode(call, object, Sent::Made)?;
         fill_in(call, object);
         if new_pod {
             admit_account(call, object)?;

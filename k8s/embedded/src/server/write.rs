@@ -10,14 +10,16 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
 /// How a body reached the server: it decides how unknown fields are reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sent<'a> {
     /// A whole object: POST or PUT.
     Object,
-    /// The result of a patch.
-    Patch,
+    /// The result of this patch.
+    Patch(&'a Value),
     /// A server-side apply.
     Apply,
+    /// The server or a webhook made it: unknown fields are dropped.
+    Made,
 }
 
 /// Now, in the form of `creationTimestamp`.
@@ -97,7 +99,7 @@ pub(super) fn check_gvk(gvk: &Gvk, object: &mut Value) -> Result<(), ApiError> {
 pub(super) fn decode(
     call: &Call<'_>,
     object: &mut Value,
-    sent: Sent,
+    sent: Sent<'_>,
 ) -> Result<Vec<String>, ApiError> {
     let resource = &call.target.resource;
     let unknown = match &resource.origin {
@@ -131,7 +133,7 @@ fn report(
     call: &Call<'_>,
     object: &Value,
     unknown: Vec<String>,
-    sent: Sent,
+    sent: Sent<'_>,
 ) -> Result<Vec<String>, ApiError> {
     let gvk = &call.target.resource.gvk;
     if unknown.is_empty() {
@@ -161,7 +163,7 @@ fn report(
                 }
             )))
         }
-        (_, FieldValidation::Ignore) => Ok(Vec::new()),
+        (Sent::Made, _) | (_, FieldValidation::Ignore) => Ok(Vec::new()),
         (_, FieldValidation::Warn) => Ok(each),
         (Sent::Object, FieldValidation::Strict) => Err(ApiError::bad_request(format!(
             "{kind} in version {:?} cannot be handled as a {kind}: strict decoding error: {}",
@@ -169,10 +171,10 @@ fn report(
             each.join(", "),
             kind = gvk.kind,
         ))),
-        (Sent::Patch, FieldValidation::Strict) => {
+        (Sent::Patch(patch), FieldValidation::Strict) => {
             let message = format!(
-                "Invalid value: {}: strict decoding error: {}",
-                Value::from(object.to_string()),
+                "Invalid value: {:?}: strict decoding error: {}",
+                go_text(patch),
                 each.join(", ")
             );
             let cause = Cause {
@@ -184,6 +186,28 @@ fn report(
             error.message = format!(" \"\" is invalid: patch: {message}");
             Err(error)
         }
+    }
+}
+
+/// A value as Go prints it, which is how Kubernetes quotes a patch: `map[data:map[a:b]]`.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| *key);
+            let fields: Vec<String> = fields
+                .into_iter()
+                .map(|(key, value)| format!("{key}:{}", go_text(value)))
+                .collect();
+            format!("map[{}]", fields.join(" "))
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(go_text).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".into(),
+        other => other.to_string(),
     }
 }
 
@@ -222,8 +246,14 @@ fn remove(object: &mut Value, path: &str) {
 
 /// What is wrong with an object of a built-in kind, or with the metadata of any.
 pub(super) fn validate(resource: &Resource, live: Option<&Value>, object: &Value) -> Vec<Cause> {
-    let _ = (resource, live, object);
-    Vec::new()
+    crate::validate::object(&resource.gvk, live, object)
+        .into_iter()
+        .map(|error| Cause {
+            reason: error.reason.to_owned(),
+            message: error.message,
+            field: error.field,
+        })
+        .collect()
 }
 
 /// Adds a `Warning` header.
@@ -330,6 +360,12 @@ pub(super) async fn remove_object(
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn patches_are_quoted_as_go_prints_them() {
+        let patch = json!({"metadata": null, "dataa": {"a": [1, "b"]}});
+        assert_eq!(go_text(&patch), "map[dataa:map[a:[1 b]] metadata:<nil>]");
+    }
 
     #[test]
     fn fields_are_removed_by_path() {
