@@ -104,7 +104,7 @@ fn envelope(mut bytes: &[u8]) -> Result<(String, String, &[u8]), ProtobufError> 
             }
             (2, Wire::Bytes(bytes)) => raw = bytes,
             // The content's encoding and type: empty, for protobuf within protobuf.
-            (3 | 4, Wire::Bytes(text)) if text.is_empty() => {}
+            (3 | 4, Wire::Bytes([])) => {}
             (3, _) => return Err(malformed(NAME, "a content encoding is not supported")),
             (4, Wire::Bytes(kind)) if kind == MEDIA_TYPE.as_bytes() => {}
             (4, _) => return Err(malformed(NAME, "another content type is not supported")),

@@ -22,10 +22,13 @@ pub use age::age;
 /// A column: name, type, priority, description. The first column is always the name.
 type Column = (&'static str, &'static str, u8, &'static str);
 
+/// The cells of an object.
+type Cells = fn(&Value, Timestamp) -> Vec<Value>;
+
 /// What a kind prints.
 struct Printer {
     columns: &'static [Column],
-    cells: fn(&Value, Timestamp) -> Vec<Value>,
+    cells: Cells,
 }
 
 /// Renders objects of one kind as a Table, without `metadata` (the caller knows the list's
@@ -117,61 +120,55 @@ fn definition(name: &str, kind: &str, format: &str, description: &str, priority:
 
 /// The printer of a built-in kind; `None`: name and age, or a custom resource's columns.
 fn printer(gvk: &Gvk) -> Option<Printer> {
-    let (columns, cells): (&'static [Column], fn(&Value, Timestamp) -> Vec<Value>) =
-        match (gvk.group.as_str(), gvk.kind.as_str()) {
-            ("", "Pod") => (pod::COLUMNS, pod::cells),
-            ("", "Service") => (network::SERVICE, network::service),
-            ("", "Endpoints") => (network::ENDPOINTS, network::endpoints),
-            ("discovery.k8s.io", "EndpointSlice") => {
-                (network::ENDPOINT_SLICE, network::endpoint_slice)
-            }
-            ("networking.k8s.io", "Ingress") => (network::INGRESS, network::ingress),
-            ("networking.k8s.io", "IngressClass") => {
-                (network::INGRESS_CLASS, network::ingress_class)
-            }
-            ("networking.k8s.io", "NetworkPolicy") => {
-                (network::NETWORK_POLICY, network::network_policy)
-            }
-            ("apps", "Deployment") => (workload::DEPLOYMENT, workload::deployment),
-            ("apps", "ReplicaSet") | ("", "ReplicationController") => {
-                (workload::REPLICA_SET, workload::replica_set)
-            }
-            ("apps", "StatefulSet") => (workload::STATEFUL_SET, workload::stateful_set),
-            ("apps", "DaemonSet") => (workload::DAEMON_SET, workload::daemon_set),
-            ("batch", "Job") => (workload::JOB, workload::job),
-            ("batch", "CronJob") => (workload::CRON_JOB, workload::cron_job),
-            ("autoscaling", "HorizontalPodAutoscaler") => {
-                (workload::AUTOSCALER, workload::autoscaler)
-            }
-            ("policy", "PodDisruptionBudget") => {
-                (workload::DISRUPTION_BUDGET, workload::disruption_budget)
-            }
-            ("", "Namespace") => (resources::NAMESPACE, resources::namespace),
-            ("", "Node") => (resources::NODE, resources::node),
-            ("", "ConfigMap") => (resources::CONFIG_MAP, resources::config_map),
-            ("", "Secret") => (resources::SECRET, resources::secret),
-            ("", "Event") | ("events.k8s.io", "Event") => (resources::EVENT, resources::event),
-            ("", "ResourceQuota") => (resources::QUOTA, resources::quota),
-            ("coordination.k8s.io", "Lease") => (resources::LEASE, resources::lease),
-            (
-                "admissionregistration.k8s.io",
-                "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
-            ) => (resources::WEBHOOKS, resources::webhooks),
-            ("apiextensions.k8s.io", "CustomResourceDefinition")
-            | ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
-                (resources::CREATED_AT, resources::created_at)
-            }
-            ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-                (resources::ROLE_BINDING, resources::role_binding)
-            }
-            ("scheduling.k8s.io", "PriorityClass") => {
-                (resources::PRIORITY_CLASS, resources::priority_class)
-            }
-            ("", "ServiceAccount" | "LimitRange" | "PodTemplate") => {
-                (resources::NAME_AND_AGE, resources::name_and_age)
-            }
-            _ => return None,
-        };
+    let (columns, cells): (&'static [Column], Cells) = match (gvk.group.as_str(), gvk.kind.as_str())
+    {
+        ("", "Pod") => (pod::COLUMNS, pod::cells),
+        ("", "Service") => (network::SERVICE, network::service),
+        ("", "Endpoints") => (network::ENDPOINTS, network::endpoints),
+        ("discovery.k8s.io", "EndpointSlice") => (network::ENDPOINT_SLICE, network::endpoint_slice),
+        ("networking.k8s.io", "Ingress") => (network::INGRESS, network::ingress),
+        ("networking.k8s.io", "IngressClass") => (network::INGRESS_CLASS, network::ingress_class),
+        ("networking.k8s.io", "NetworkPolicy") => {
+            (network::NETWORK_POLICY, network::network_policy)
+        }
+        ("apps", "Deployment") => (workload::DEPLOYMENT, workload::deployment),
+        ("apps", "ReplicaSet") | ("", "ReplicationController") => {
+            (workload::REPLICA_SET, workload::replica_set)
+        }
+        ("apps", "StatefulSet") => (workload::STATEFUL_SET, workload::stateful_set),
+        ("apps", "DaemonSet") => (workload::DAEMON_SET, workload::daemon_set),
+        ("batch", "Job") => (workload::JOB, workload::job),
+        ("batch", "CronJob") => (workload::CRON_JOB, workload::cron_job),
+        ("autoscaling", "HorizontalPodAutoscaler") => (workload::AUTOSCALER, workload::autoscaler),
+        ("policy", "PodDisruptionBudget") => {
+            (workload::DISRUPTION_BUDGET, workload::disruption_budget)
+        }
+        ("", "Namespace") => (resources::NAMESPACE, resources::namespace),
+        ("", "Node") => (resources::NODE, resources::node),
+        ("", "ConfigMap") => (resources::CONFIG_MAP, resources::config_map),
+        ("", "Secret") => (resources::SECRET, resources::secret),
+        ("", "Event") | ("events.k8s.io", "Event") => (resources::EVENT, resources::event),
+        ("", "ResourceQuota") => (resources::QUOTA, resources::quota),
+        ("coordination.k8s.io", "Lease") => (resources::LEASE, resources::lease),
+        (
+            "admissionregistration.k8s.io",
+            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
+        ) => (resources::WEBHOOKS, resources::webhooks),
+        ("apiextensions.k8s.io", "CustomResourceDefinition")
+        | ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
+            (resources::CREATED_AT, resources::created_at)
+        }
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            (resources::ROLE_BINDING, resources::role_binding)
+        }
+        ("scheduling.k8s.io", "PriorityClass") => {
+            (resources::PRIORITY_CLASS, resources::priority_class)
+        }
+        ("", "ServiceAccount" | "LimitRange" | "PodTemplate") => {
+            (resources::NAME_AND_AGE, resources::name_and_age)
+        }
+        _ => return None,
+    };
     Some(Printer { columns, cells })
 }
 

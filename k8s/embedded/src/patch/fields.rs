@@ -200,7 +200,7 @@ impl FieldSet {
     /// Member paths, with the objects and lists on the way to them as members too.
     pub(crate) fn with_parents(&self) -> FieldSet {
         let mut set = self.clone();
-        for (_, child) in &mut set.children {
+        for child in set.children.values_mut() {
             *child = child.with_parents();
             child.member = true;
         }

@@ -138,7 +138,9 @@ fn subscript<'v>(value: &'v Value, inside: &str) -> Option<&'v Value> {
             .iter()
             .find(|element| match find(element, path) {
                 Some(Value::String(text)) => text == wanted,
-                Some(other) => other.to_string() == wanted,
+                Some(Value::Bool(value)) => wanted == if *value { "true" } else { "false" },
+                Some(Value::Number(number)) => wanted.parse().ok().as_ref() == Some(number),
+                Some(_) => false,
                 None => false,
             });
     }
