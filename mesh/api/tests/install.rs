@@ -17,5 +17,9 @@ fn installed_definitions_are_current() {
         std::fs::write(&path, &wanted).unwrap();
     }
     let installed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(installed == wanted, "{} is out of date: run with BLESS=1", path.display());
+    assert!(
+        installed == wanted,
+        "{} is out of date: run with BLESS=1",
+        path.display()
+    );
 }

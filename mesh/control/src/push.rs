@@ -77,46 +77,24 @@ async fn config(
                 .into_response();
         }
     };
-    let mut versions = hub.versions.clone();
-    let account = {
-        let known = |version: &Arc<Published>| {
-            version
-                .compiler
-                .world()
-                .pod(&proxy.namespace, &proxy.pod)
-                .is_some()
-        };
-        match tokio::time::timeout(POD_APPEARS_WITHIN, versions.wait_for(known)).await {
-            Ok(Ok(version)) => {
-                let pod = version.compiler.world().pod(&proxy.namespace, &proxy.pod);
-                pod.map(|pod| pod.service_account.clone())
-            }
-            _ => {
-                let text = format!(
-                    "pod {}/{} is not known, or has no address yet\n",
-                    proxy.namespace, proxy.pod
-                );
-                return (StatusCode::NOT_FOUND, text).into_response();
-            }
-        }
-    };
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
     let token = bearer.and_then(|value| value.strip_prefix("Bearer "));
-    if let Err(refused) = hub
-        .authenticator
-        .check(token, &proxy, account.as_deref())
-        .await
-    {
-        hub.metrics.refused_proxies.fetch_add(1, Relaxed);
-        tracing::warn!("proxy {}: {refused}", proxy.node_id());
-        let code = match refused {
-            Refused::NoToken | Refused::Invalid(_) => StatusCode::UNAUTHORIZED,
-            Refused::OtherPod { .. } => StatusCode::FORBIDDEN,
-            Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        return (code, format!("{refused}\n")).into_response();
+    // First the token alone, so that strangers learn and hold nothing.
+    if let Err(refused) = hub.authenticator.check(token, &proxy, None).await {
+        return refuse(&hub, &proxy, &refused);
+    }
+    let mut versions = hub.versions.clone();
+    let Some(account) = service_account(&mut versions, &proxy).await else {
+        let text = format!(
+            "pod {}/{} is not known, or has no address yet\n",
+            proxy.namespace, proxy.pod
+        );
+        return (StatusCode::NOT_FOUND, text).into_response();
+    };
+    if let Err(refused) = hub.authenticator.check(token, &proxy, Some(&account)).await {
+        return refuse(&hub, &proxy, &refused);
     }
     versions.mark_changed();
     let stream = Stream {
@@ -133,6 +111,34 @@ async fn config(
         Body::from_stream(lines),
     )
         .into_response()
+}
+
+/// Waits for the pod of a proxy and tells what it runs as.
+async fn service_account(
+    versions: &mut watch::Receiver<Arc<Published>>,
+    proxy: &ProxyId,
+) -> Option<String> {
+    let account = |version: &Arc<Published>| {
+        let pod = version.compiler.world().pod(&proxy.namespace, &proxy.pod);
+        pod.map(|pod| pod.service_account.clone())
+    };
+    let known = versions.wait_for(|version| account(version).is_some());
+    let version = tokio::time::timeout(POD_APPEARS_WITHIN, known)
+        .await
+        .ok()?
+        .ok()?;
+    account(&version)
+}
+
+fn refuse(hub: &Hub, proxy: &ProxyId, refused: &Refused) -> Response {
+    hub.metrics.refused_proxies.fetch_add(1, Relaxed);
+    tracing::warn!("proxy {}: {refused}", proxy.node_id());
+    let code = match refused {
+        Refused::NoToken | Refused::Invalid(_) => StatusCode::UNAUTHORIZED,
+        Refused::OtherPod { .. } => StatusCode::FORBIDDEN,
+        Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, format!("{refused}\n")).into_response()
 }
 
 struct Stream {
@@ -159,7 +165,8 @@ impl Stream {
             if update.is_empty() {
                 continue;
             }
-            self.connected.sent(&update, version.at.elapsed());
+            let after = (!update.complete).then(|| version.at.elapsed());
+            self.connected.sent(&update, after);
             match serde_json::to_vec(&update) {
                 Ok(mut line) => {
                     line.push(b'\n');
@@ -205,9 +212,11 @@ impl Connected {
         Self { hub, number, proxy }
     }
 
-    fn sent(&self, update: &Update, after: Duration) {
+    fn sent(&self, update: &Update, after: Option<Duration>) {
         let metrics = &self.hub.metrics;
-        metrics.converged(after);
+        if let Some(after) = after {
+            metrics.converged(after);
+        }
         let counts = [
             update.clusters.len(),
             update.endpoints.len(),
@@ -237,5 +246,151 @@ impl Drop for Connected {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.number);
         tracing::info!("proxy {} disconnected", self.proxy.node_id());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{
+        registry,
+        watch::{Change, Entry, KUBERNETES_KINDS},
+        world,
+    };
+
+    /// A Kubernetes API that knows one token, that of ServiceAccount `sa` of namespace `ns`.
+    fn kubernetes() -> kube::Client {
+        let service = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
+            let body = request.into_body().collect_bytes().await?;
+            let review: Value = serde_json::from_slice(&body).unwrap();
+            let known = review["spec"]["token"] == "good";
+            let answer = json!({
+                "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
+                "spec": review["spec"],
+                "status": { "authenticated": known, "user": { "username": "system:serviceaccount:ns:sa" } },
+            });
+            let answer = kube::client::Body::from(answer.to_string().into_bytes());
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(http::Response::new(answer))
+        });
+        kube::Client::new(service, "default")
+    }
+
+    fn pod() -> Change {
+        let pod = json!({
+            "metadata": {"name": "web", "namespace": "ns"}, "spec": {"serviceAccountName": "sa", "containers": []},
+            "status": {"podIP": "127.16.0.2"},
+        });
+        let pod = world::Pod::read(&serde_json::from_value(pod).unwrap());
+        Change::Apply(
+            "Pod",
+            ("ns".into(), "web".into()),
+            Box::new(Entry::Pod(pod)),
+        )
+    }
+
+    fn service(name: &str) -> Change {
+        let service = json!({
+            "metadata": {"name": name, "namespace": "ns"}, "spec": {"clusterIP": "127.16.128.2", "ports": [{"port": 80, "name": "http"}]},
+        });
+        let service = world::Service::read(&serde_json::from_value(service).unwrap());
+        Change::Apply(
+            "Service",
+            ("ns".into(), name.into()),
+            Box::new(Entry::Service(service)),
+        )
+    }
+
+    fn request(pod: &str, token: Option<&str>) -> http::Request<Body> {
+        let node = json!({"role": "sidecar", "pod": pod, "namespace": "ns", "address": "127.16.0.2",
+            "interception": {"mode": "door", "loopback": "127.16.192.2"}});
+        let node: String = node
+            .to_string()
+            .bytes()
+            .map(|byte| format!("%{byte:02X}"))
+            .collect();
+        let request = http::Request::get(format!("/v1/config?node={node}"));
+        let request = match token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        request.body(Body::empty()).unwrap()
+    }
+
+    async fn start() -> (tokio::sync::mpsc::Sender<Change>, Arc<Hub>) {
+        let (to, changes) = tokio::sync::mpsc::channel(16);
+        let (publish, versions) = watch::channel(registry::nothing());
+        let metrics = Arc::new(Metrics::default());
+        tokio::spawn(registry::run(changes, publish, metrics.clone()));
+        for kind in KUBERNETES_KINDS
+            .into_iter()
+            .chain(mesh_api::KINDS.iter().map(|kind| kind.kind))
+        {
+            to.send(Change::Listed(kind)).await.unwrap();
+        }
+        let authenticator = Authenticator::new(kubernetes());
+        (
+            to,
+            Arc::new(Hub {
+                versions,
+                authenticator,
+                metrics,
+                connections: Mutex::default(),
+            }),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_pod_itself_is_told() {
+        let (to, hub) = start().await;
+        to.send(pod()).await.unwrap();
+        for (pod, token, code) in [
+            ("web", None, StatusCode::UNAUTHORIZED),
+            ("web", Some("bad"), StatusCode::UNAUTHORIZED),
+            ("other", Some("good"), StatusCode::NOT_FOUND),
+            ("web", Some("good"), StatusCode::OK),
+        ] {
+            let answer = router(hub.clone())
+                .oneshot(request(pod, token))
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), code, "{pod} {token:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_arrive_soon_together_and_alone() {
+        let (to, hub) = start().await;
+        to.send(pod()).await.unwrap();
+        let answer = router(hub.clone())
+            .oneshot(request("web", Some("good")))
+            .await
+            .unwrap();
+        let mut lines = answer.into_body().into_data_stream();
+        let mut next = async || -> Update {
+            serde_json::from_slice(&lines.next().await.unwrap().unwrap()).unwrap()
+        };
+        assert!(next().await.complete);
+        assert_eq!(hub.connections.lock().unwrap().len(), 1);
+
+        let before = tokio::time::Instant::now();
+        for name in ["a", "b", "c"] {
+            to.send(service(name)).await.unwrap();
+        }
+        let update = next().await;
+        assert!(
+            before.elapsed() < Duration::from_millis(50),
+            "{:?}",
+            before.elapsed()
+        );
+        assert!(!update.complete && update.node.is_none());
+        assert_eq!(update.clusters.len(), 3);
+        assert_eq!(update.routes.keys().collect::<Vec<_>>(), ["80"]);
+
+        drop(lines);
+        assert!(hub.connections.lock().unwrap().is_empty());
     }
 }

@@ -132,3 +132,100 @@ fn lb_policy(simple: Option<SimpleLb>) -> LbPolicy {
         ) => LbPolicy::LeastRequest,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rules(specs: Vec<(&str, Value)>) -> Vec<Arc<Resource<DestinationRule>>> {
+        let rule = |(namespace, spec): (&str, Value)| {
+            let object =
+                json!({"metadata": {"name": "rule", "namespace": namespace}, "spec": spec});
+            Arc::new(
+                mesh_api::parse("DestinationRule", &object)
+                    .unwrap()
+                    .resource,
+            )
+        };
+        specs.into_iter().map(rule).collect()
+    }
+
+    fn subsets(rules: &[Arc<Resource<DestinationRule>>], caller: &str) -> Vec<String> {
+        let found = lookup(rules, caller, &Host::service("web", "shop"), "shop");
+        found
+            .subsets
+            .iter()
+            .map(|subset| subset.name.clone())
+            .collect()
+    }
+
+    fn rule(host: &str, subset: &str) -> Value {
+        json!({"host": host, "subsets": [{"name": subset}]})
+    }
+
+    #[test]
+    fn the_callers_namespace_then_the_services_then_the_root() {
+        let host = "web.shop.svc.cluster.local";
+        let all = rules(vec![
+            (ROOT_NAMESPACE, rule("*.local", "root")),
+            ("shop", rule("web", "service")),
+            ("here", rule(host, "caller")),
+        ]);
+        assert_eq!(subsets(&all, "here"), ["caller"]);
+        assert_eq!(subsets(&all, "elsewhere"), ["service"]);
+        assert_eq!(subsets(&all[..1], "elsewhere"), ["root"]);
+    }
+
+    #[test]
+    fn the_exact_host_comes_before_the_longest_wildcard_and_equals_unite() {
+        let all = rules(vec![
+            ("shop", rule("*.svc.cluster.local", "short")),
+            ("shop", rule("*.shop.svc.cluster.local", "long")),
+        ]);
+        assert_eq!(subsets(&all, "shop"), ["long"]);
+        let all = rules(vec![
+            ("shop", rule("*", "any")),
+            ("shop", rule("web", "v1")),
+            ("shop", rule("web", "v2")),
+        ]);
+        assert_eq!(subsets(&all, "shop"), ["v1", "v2"]);
+    }
+
+    #[test]
+    fn rules_that_are_not_exported_are_not_seen() {
+        let all = rules(vec![(
+            "shop",
+            json!({"host": "web", "exportTo": ["."], "subsets": [{"name": "v1"}]}),
+        )]);
+        assert_eq!(subsets(&all, "shop"), ["v1"]);
+        assert!(subsets(&all, "elsewhere").is_empty());
+    }
+
+    #[test]
+    fn ports_replace_and_subsets_override() {
+        let all = rules(vec![(
+            "shop",
+            json!({
+                "host": "web",
+                "trafficPolicy": {
+                    "loadBalancer": {"simple": "ROUND_ROBIN"}, "connectionPool": {"tcp": {"connectTimeout": "1s"}},
+                    "portLevelSettings": [{"port": {"number": 81}, "loadBalancer": {"simple": "RANDOM"}}],
+                },
+                "subsets": [{"name": "v1", "trafficPolicy": {"loadBalancer": {"simple": "LEAST_CONN"}}}],
+            }),
+        )]);
+        let found = lookup(&all, "shop", &Host::service("web", "shop"), "shop");
+        let second = Duration::from_secs(1);
+        assert_eq!(found.settings(80, None), (LbPolicy::RoundRobin, second));
+        assert_eq!(
+            found.settings(81, None),
+            (LbPolicy::Random, CONNECT_TIMEOUT)
+        );
+        assert_eq!(
+            found.settings(80, Some(found.subsets[0])),
+            (LbPolicy::LeastRequest, second)
+        );
+    }
+}

@@ -26,7 +26,7 @@ pub(super) fn has_proxy(pod: &Pod) -> bool {
 }
 
 /// The changes that add the sidecar. Each field is replaced as a whole where it was there.
-pub(super) fn patch(pod: &Pod, namespace: &str, image: &str) -> Vec<Value> {
+pub(super) fn patch(pod: &Pod, image: &str) -> Vec<Value> {
     let spec = pod.spec.clone().unwrap_or_default();
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
@@ -49,7 +49,7 @@ pub(super) fn patch(pod: &Pod, namespace: &str, image: &str) -> Vec<Value> {
         .unwrap_or_default();
 
     let mut changed = vec![("/spec/containers", json!(containers))];
-    let sidecar = sidecar(pod, namespace, image, &originals, &annotations);
+    let sidecar = sidecar(pod, image, &originals, &annotations);
     let inits = spec
         .init_containers
         .iter()
@@ -133,7 +133,6 @@ fn annotations(mut annotations: BTreeMap<String, String>, app: &str) -> BTreeMap
 
 fn sidecar(
     pod: &Pod,
-    namespace: &str,
     image: &str,
     originals: &Map<String, Value>,
     annotations: &BTreeMap<String, String>,
@@ -181,11 +180,7 @@ fn sidecar(
         "name": PROXY_CONTAINER,
         "image": own("sidecar.istio.io/proxyImage", image),
         "restartPolicy": "Always",
-        "args": [
-            "proxy", "sidecar",
-            "--domain", format!("{namespace}.svc.cluster.local"),
-            "--proxyLogLevel", own("sidecar.istio.io/logLevel", "warning"),
-        ],
+        "args": ["proxy", "sidecar"],
         "ports": [{ "name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP" }],
         "env": env,
         "resources": {
@@ -229,7 +224,7 @@ mod tests {
     fn injected(pod: Value) -> Value {
         let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
         let patch: json_patch::Patch =
-            serde_json::from_value(json!(patch(&typed, "shop", "istio/proxyv2:1"))).unwrap();
+            serde_json::from_value(json!(patch(&typed, "istio/proxyv2:1"))).unwrap();
         let mut pod = pod;
         json_patch::patch(&mut pod, &patch).unwrap();
         pod
@@ -277,7 +272,6 @@ mod tests {
         let sidecar = &pod["spec"]["initContainers"][0];
         assert_eq!(sidecar["restartPolicy"], "Always");
         assert_eq!(sidecar["args"][1], "sidecar");
-        assert_eq!(sidecar["args"][3], "shop.svc.cluster.local");
     }
 
     #[test]

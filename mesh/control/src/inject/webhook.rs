@@ -63,7 +63,7 @@ async fn inject(State(webhooks): State<Arc<Webhooks>>, Json(review): Json<Value>
         return answer(request, json!({ "allowed": true }));
     }
     metrics.injected.fetch_add(1, Relaxed);
-    let patch = json!(patch(&pod, namespace, &webhooks.image)).to_string();
+    let patch = json!(patch(&pod, &webhooks.image)).to_string();
     answer(
         request,
         json!({ "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch) }),

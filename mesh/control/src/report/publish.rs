@@ -18,8 +18,9 @@ use tokio::sync::watch;
 use super::{Level, Message, of_world};
 use crate::registry::{Facts, ObjectId, Published};
 
-/// Changes come in groups: a report waits until the group is there.
-const SETTLE: Duration = Duration::from_millis(200);
+/// Changes come in groups, such as all the files of an application: a report waits for the rest of
+/// the group, so that nothing is said of a service that is about to be there.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Keeps statuses current until the registry ends.
 pub(crate) async fn publish(client: Client, mut versions: watch::Receiver<Arc<Published>>) {
