@@ -1,1 +1,89 @@
-//! The fleetman sample.
+//! Fleetman: a fleet of trucks on a map, whose drivers' photos are what canaries are made of.
+//!
+//! ```text
+//! position-simulator -> position-tracker -> vehicle-telemetry
+//!                                        -> staff-service      (the driver's speed)
+//! browser -> webapp -> api-gateway -> position-tracker
+//!                                  -> staff-service            (who drives?)
+//! ```
+//!
+//! Each service is a module with an `Args` (its flags and variables) and a `router` built from
+//! typed configuration. Addresses, JSON, error texts and log lines are those of the well-known
+//! sample, because labs look for them; routes, photos, page and code are our own.
+//!
+//! | module | question it answers |
+//! | --- | --- |
+//! | [`position_simulator`] | where are the trucks now? (drives them along [`routes`]) |
+//! | [`position_tracker`] | where were they last seen, and before? |
+//! | [`vehicle_telemetry`] | how fast are they? |
+//! | [`staff_service`] | who drives, with which photo? (good, placeholder and bad versions) |
+//! | [`photo_service`] | where is a driver's photo? (the oldest version's own service) |
+//! | [`api_gateway`] | what may a browser ask? |
+//! | [`webapp`] | what does a browser see? |
+
+pub mod api_gateway;
+mod decimal;
+mod drivers;
+mod endpoint;
+mod geodesy;
+pub mod photo_service;
+pub mod position_simulator;
+pub mod position_tracker;
+pub mod propagation;
+mod report;
+pub mod routes;
+pub mod staff_service;
+#[cfg(test)]
+mod testing;
+mod timestamp;
+pub mod upstream;
+pub mod vehicle_telemetry;
+pub mod webapp;
+
+/// The port that the services listen on unless told otherwise.
+pub const PORT: u16 = 8080;
+
+/// The services of fleetman, as subcommands.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Drives five trucks along their routes and reports where they are.
+    #[command(alias = "fleetman-position-simulator")]
+    PositionSimulator(position_simulator::Args),
+    /// Keeps the trucks' positions.
+    #[command(alias = "fleetman-position-tracker")]
+    PositionTracker(position_tracker::Args),
+    /// Works out the trucks' speeds.
+    #[command(alias = "fleetman-vehicle-telemetry")]
+    VehicleTelemetry(vehicle_telemetry::Args),
+    /// Knows the drivers and their photos.
+    #[command(alias = "fleetman-staff-service")]
+    StaffService(staff_service::Args),
+    /// Knows where photos are, for the oldest staff-service.
+    #[command(alias = "fleetman-photo-service")]
+    PhotoService(photo_service::Args),
+    /// What the web page may ask.
+    #[command(alias = "fleetman-api-gateway")]
+    ApiGateway(api_gateway::Args),
+    /// The web page with the map.
+    #[command(alias = "fleetman-webapp")]
+    Webapp(webapp::Args),
+}
+
+impl Command {
+    /// Serves until the process is told to stop.
+    ///
+    /// # Errors
+    /// When the service cannot start.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::PositionSimulator(args) => args.run().await?,
+            Self::PositionTracker(args) => args.run().await?,
+            Self::VehicleTelemetry(args) => args.run().await?,
+            Self::StaffService(args) => args.run().await?,
+            Self::PhotoService(args) => args.run().await?,
+            Self::ApiGateway(args) => args.run().await?,
+            Self::Webapp(args) => args.run().await?,
+        }
+        Ok(())
+    }
+}

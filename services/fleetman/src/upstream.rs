@@ -1,0 +1,264 @@
+//! Calls from one fleetman service to another.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::Url;
+
+/// The largest answer that a service reads from another one: a long history fits.
+const MAX_ANSWER: usize = 2 * 1024 * 1024;
+/// How long an answer may take, to its end.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The address of a service that is called, for example `http://fleetman-staff-service:8080`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream(Url);
+
+impl FromStr for Upstream {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url = if text.contains("://") {
+            Url::parse(text)
+        } else {
+            Url::parse(&format!("http://{text}"))
+        };
+        match url {
+            Ok(url) if url.scheme() == "http" && url.has_host() => Ok(Self(url)),
+            _ => Err(format!(
+                "`{text}` is not an address; write for example http://fleetman-staff-service:8080"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl Upstream {
+    /// The host without the port.
+    pub(crate) fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// The address of these segments, which are encoded as they need to be.
+    pub(crate) fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.0.clone();
+        // An http address always has a path that can be extended.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// Calls the service and reads its whole answer, whatever its status.
+    pub(crate) async fn call(
+        &self,
+        client: &reqwest::Client,
+        method: Method,
+        segments: &[&str],
+        headers: HeaderMap,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, CallError> {
+        let url = self.url(segments);
+        let failed = |error: reqwest::Error| CallError {
+            kind: Kind::of(&error),
+            causes: causes(&error),
+            call: format!("{method} {url}"),
+        };
+        let mut request = client
+            .request(method.clone(), url.clone())
+            .headers(headers)
+            .timeout(TIMEOUT);
+        if let Some(body) = body {
+            request = request
+                .header(http::header::CONTENT_TYPE, "application/json;charset=UTF-8")
+                .body(body);
+        }
+        let mut response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(CallError {
+                    kind: Kind::Broken,
+                    causes: format!("the answer is larger than {MAX_ANSWER} bytes"),
+                    call: format!("{method} {url}"),
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer {
+            status,
+            body: body.into(),
+        })
+    }
+}
+
+/// What a service answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The body, when the status is one of success.
+    ///
+    /// # Errors
+    /// The status and the name of the call, in the words that labs look for.
+    pub(crate) fn success(self, name: &str) -> Result<Bytes, String> {
+        if self.status.is_success() {
+            Ok(self.body)
+        } else {
+            Err(format!("status {} reading {name}", self.status.as_u16()))
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) struct CallError {
+    kind: Kind,
+    causes: String,
+    call: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// No connection came about.
+    Unreachable,
+    TimedOut,
+    Broken,
+}
+
+impl Kind {
+    fn of(error: &reqwest::Error) -> Self {
+        if error.is_connect() {
+            Self::Unreachable
+        } else if error.is_timeout() {
+            Self::TimedOut
+        } else {
+            Self::Broken
+        }
+    }
+}
+
+impl CallError {
+    /// Whether no connection came about.
+    pub(crate) fn unreachable(&self) -> bool {
+        self.kind == Kind::Unreachable
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, causes, call } = self;
+        match kind {
+            Kind::TimedOut => write!(formatter, "Read timed out executing {call}"),
+            Kind::Unreachable if causes.contains("refused") => {
+                write!(formatter, "Connection refused executing {call}")
+            }
+            _ => write!(formatter, "{causes} executing {call}"),
+        }
+    }
+}
+
+/// The last cause of an error: the ones before it only say that sending failed.
+fn causes(error: &reqwest::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    if last.source().is_none() && std::ptr::eq(last, error as &dyn std::error::Error) {
+        return error.to_string();
+    }
+    last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{serve, silence};
+    use axum::Router;
+    use axum::routing::get;
+
+    fn client() -> reqwest::Client {
+        dojo_kit::client::client(None).expect("a client")
+    }
+
+    async fn fail(upstream: &Upstream) -> CallError {
+        upstream
+            .call(
+                &client(),
+                Method::GET,
+                &["driver", "City Truck"],
+                HeaderMap::new(),
+                None,
+            )
+            .await
+            .expect_err("no answer")
+    }
+
+    #[test]
+    fn an_address_may_leave_the_scheme_out() {
+        let upstream: Upstream = "fleetman-staff-service:8080".parse().expect("an address");
+        assert_eq!(upstream.to_string(), "http://fleetman-staff-service:8080");
+        assert_eq!(upstream.host(), "fleetman-staff-service");
+        let url = upstream.url(&["driver", "City Truck", "a/b"]);
+        assert_eq!(
+            url.as_str(),
+            "http://fleetman-staff-service:8080/driver/City%20Truck/a%2Fb"
+        );
+        assert_eq!(upstream.url(&["vehicles", ""]).path(), "/vehicles/");
+        for text in ["", "ftp://x", "http://", "x y"] {
+            let error = text.parse::<Upstream>().expect_err(text);
+            assert!(error.contains("write for example"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_told_from_a_broken_one() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let error = fail(&address.to_string().parse().expect("an address")).await;
+        assert!(error.unreachable());
+        assert_eq!(
+            error.to_string(),
+            format!("Connection refused executing GET http://{address}/driver/City%20Truck")
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_not_answered_ends() {
+        let upstream: Upstream = format!("127.0.0.1:{}", silence().await)
+            .parse()
+            .expect("an address");
+        let error = fail(&upstream).await;
+        assert!(
+            error
+                .to_string()
+                .starts_with("Read timed out executing GET"),
+            "{error}"
+        );
+        assert!(!error.unreachable());
+    }
+
+    #[tokio::test]
+    async fn a_huge_answer_is_not_read_to_its_end() {
+        let router = Router::new().fallback(get(|| async { vec![b'x'; MAX_ANSWER + 1] }));
+        let upstream: Upstream = format!("127.0.0.1:{}", serve(router).await)
+            .parse()
+            .expect("an address");
+        assert!(fail(&upstream).await.to_string().contains("larger than"));
+    }
+}
