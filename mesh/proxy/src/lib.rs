@@ -57,6 +57,8 @@ mod sniff;
 mod socket;
 mod stats;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod trace_context;
 mod upgrade;
 mod worker;

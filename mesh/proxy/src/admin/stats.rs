@@ -63,6 +63,13 @@ pub(super) fn page(proxy: &Proxy, query: &Query<'_>) -> Page {
     Page::text(out)
 }
 
+/// All values by name.
+#[cfg(test)]
+pub(crate) fn lines(proxy: &Proxy) -> Vec<(String, u64)> {
+    let stats = collect(proxy).into_iter();
+    stats.map(|stat| (stat.name, stat.value)).collect()
+}
+
 /// Envoy's statistics with the prefix `envoy_`, and Istio's metrics.
 pub(crate) fn prometheus(proxy: &Proxy) -> String {
     let mut stats = collect(proxy);
