@@ -105,13 +105,14 @@ fn http_rule(rule: &HttpRoute, delegate: bool, errors: &mut Vec<String>) {
             string_match(condition, errors);
         }
     }
-    if let Some(redirect) = &rule.redirect {
-        if let Some(code) = redirect
-            .redirect_code
-            .filter(|code| !matches!(code, 0 | 301 | 302 | 303 | 307 | 308))
-        {
-            errors.push(format!("{code} is not a supported redirect code, supported codes are 301, 302, 303, 307, 308"));
-        }
+    let code = rule
+        .redirect
+        .as_ref()
+        .and_then(|redirect| redirect.redirect_code);
+    if let Some(code) = code.filter(|code| !matches!(code, 0 | 301 | 302 | 303 | 307 | 308)) {
+        errors.push(format!(
+            "{code} is not a supported redirect code, supported codes are 301, 302, 303, 307, 308"
+        ));
     }
     if let Some(response) = &rule.direct_response {
         status(i64::from(response.status), errors);
@@ -249,7 +250,7 @@ fn percentage(share: &Percent, errors: &mut Vec<String>) {
 fn duration(duration: Duration, errors: &mut Vec<String>) {
     if duration.0 < std::time::Duration::from_millis(1) {
         errors.push("duration must be greater than 1ms".into());
-    } else if duration.0.subsec_nanos() % 1_000_000 != 0 {
+    } else if !duration.0.subsec_nanos().is_multiple_of(1_000_000) {
         errors.push("only durations to ms precision are supported".into());
     }
 }

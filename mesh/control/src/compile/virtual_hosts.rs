@@ -35,17 +35,19 @@ pub(super) fn speaker<'a>(
     namespace: &'a str,
     host: &Host,
 ) -> Option<&'a Arc<Resource<VirtualService>>> {
-    let mut best: Option<((bool, usize), &Arc<Resource<VirtualService>>)> = None;
+    let mut best = None;
+    let mut best_rank = (false, 0);
     for resource in on_mesh(compiler, namespace).filter(|resource| !resource.spec.http.is_empty()) {
         for name in &resource.spec.hosts {
             let named = Host::resolve(name, &resource.metadata.namespace);
             let rank = (!named.is_wildcard(), named.as_str().len());
-            if named.covers(host) && best.as_ref().is_none_or(|(other, _)| rank > *other) {
-                best = Some((rank, resource));
+            if named.covers(host) && (best.is_none() || rank > best_rank) {
+                best = Some(resource);
+                best_rank = rank;
             }
         }
     }
-    best.map(|(_, resource)| resource)
+    best
 }
 
 /// The route table of an outbound HTTP port.

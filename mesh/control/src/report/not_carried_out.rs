@@ -91,10 +91,7 @@ fn traffic_policies(object: &Value, found: &mut Vec<String>) {
                 &mut simple,
             );
             found.extend(simple.into_iter().filter(|path| {
-                let pointer = format!(
-                    "/{}",
-                    path.replace('.', "/").replace('[', "/").replace(']', "")
-                );
+                let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
                 object
                     .pointer(&pointer)
                     .is_some_and(|value| value == "PASSTHROUGH")
