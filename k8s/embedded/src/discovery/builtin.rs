@@ -161,7 +161,7 @@ fn rows() -> Vec<Row> {
         row!("" "v1" core::Event "events" namespaced short ["ev"]),
         row!("" "v1" core::Namespace "namespaces" cluster short ["ns"] verbs NO_COLLECTION sub ["finalize", "status"]),
         row!("" "v1" core::Node "nodes" cluster short ["no"] sub ["status"]),
-        row!("" "v1" core::Pod "pods" namespaced short ["po"] in ["all"] sub ["eviction", "log", "status"]),
+        row!("" "v1" core::Pod "pods" namespaced short ["po"] in ["all"] sub ["binding", "eviction", "log", "status"]),
         row!("" "v1" core::Secret "secrets" namespaced),
         row!("" "v1" core::ServiceAccount "serviceaccounts" namespaced short ["sa"] sub ["token"]),
         row!("" "v1" core::Service "services" namespaced short ["svc"] in ["all"] sub ["status"]),
@@ -231,6 +231,8 @@ fn resource(row: Row) -> Resource {
 pub(crate) fn subresource(name: &'static str, parent: &Gvk) -> Subresource {
     let (kind, verbs) = match name {
         "scale" => (Gvk::new("autoscaling", "v1", "Scale"), READ_WRITE),
+        "binding" => (Gvk::new("", "v1", "Binding"), CREATE),
+        "binding" => (Gvk::new("", "v1", "Binding"), CREATE),
         "eviction" => (Gvk::new("policy", "v1", "Eviction"), CREATE),
         "token" => (
             Gvk::new("authentication.k8s.io", "v1", "TokenRequest"),
