@@ -37,7 +37,7 @@ fn pick<'a>(
     hosts: &'a [Arc<Host>],
     draw: &mut impl FnMut() -> u32,
 ) -> &'a Arc<Host> {
-    let mut random = || &hosts[(u64::from(draw()) * hosts.len() as u64 >> 32) as usize];
+    let mut random = || &hosts[((u64::from(draw()) * hosts.len() as u64) >> 32) as usize];
     match policy {
         LbPolicy::RoundRobin => &hosts[cluster.turn() % hosts.len()],
         LbPolicy::Random => random(),

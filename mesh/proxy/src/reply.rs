@@ -15,7 +15,7 @@ pub(crate) struct LocalReply {
     pub(crate) flags: Flags,
     pub(crate) details: Cow<'static, str>,
     /// Beyond those that every local reply has.
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Box<HeaderMap>,
 }
 
 impl LocalReply {
@@ -30,7 +30,7 @@ impl LocalReply {
             body: Bytes::from_static(body.as_bytes()),
             flags,
             details: Cow::Borrowed(details),
-            headers: HeaderMap::new(),
+            headers: Box::default(),
         }
     }
 
@@ -147,7 +147,7 @@ impl LocalReply {
             body: body.into(),
             flags: flag,
             details: Cow::Owned(details),
-            headers: HeaderMap::new(),
+            headers: Box::default(),
         }
     }
 
@@ -155,7 +155,7 @@ impl LocalReply {
     /// get their status in a header of a 200.
     pub(crate) fn into_parts(self, grpc: bool, abort: Option<u32>) -> (Response<()>, Bytes) {
         let mut response = Response::new(());
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         let headers = response.headers_mut();
         if let Some(status) = abort {
             headers.insert("grpc-status", HeaderValue::from(status));

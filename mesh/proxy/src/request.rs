@@ -85,7 +85,7 @@ pub(crate) async fn handle(
         }
     };
     let mut exchange = Exchange::begin(worker, listener.direction, http.stats.clone());
-    exchange.unobserved = destination.as_ref().is_some_and(|to| door::is_loopback(to));
+    exchange.unobserved = destination.as_ref().is_some_and(door::is_loopback);
     match request.version() {
         Version::HTTP_2 => http.stats.downstream_rq_http2_total.add(1),
         _ => http.stats.downstream_rq_http1_total.add(1),
@@ -198,11 +198,6 @@ fn check(context: &RequestContext<'_>, parts: &request::Parts) -> Result<(), Loc
     }
     if context.authority.is_empty() {
         return Err(LocalReply::bad_request("missing_host_header"));
-    }
-    if parts.headers.contains_key(header::TRANSFER_ENCODING)
-        && parts.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        return Err(LocalReply::bad_request("http1.content_length_not_allowed"));
     }
     // `CONNECT` beyond a door, and `OPTIONS *`.
     if parts.method == Method::CONNECT || !context.path.starts_with('/') {

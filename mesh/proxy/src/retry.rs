@@ -73,3 +73,38 @@ pub(crate) fn back_off(n: u32, draw: u32) -> Duration {
     let bound = (BASE * 2_u32.saturating_pow(n.saturating_sub(1).min(16))).min(BASE * 10);
     bound.mul_f64(f64::from(draw) / f64::from(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_up_to_ten_times_its_base() {
+        let bounds: Vec<u128> = (1..=6).map(|n| back_off(n, u32::MAX).as_millis()).collect();
+        assert_eq!(bounds, [25, 50, 100, 200, 250, 250]);
+        assert_eq!(back_off(3, 0), Duration::ZERO);
+        assert_eq!(back_off(u32::MAX, u32::MAX).as_millis(), 250);
+    }
+
+    #[test]
+    fn a_grpc_status_in_headers_is_a_condition() {
+        let (on, status_codes) = RetryOn::parse(&["unavailable".into(), "503".into()]);
+        let retry = Retry {
+            on,
+            status_codes,
+            attempts: 1,
+            ..Retry::default()
+        };
+        let mut headers = HeaderMap::new();
+        assert!(!retries_answer(&retry, StatusCode::OK, &headers));
+        headers.insert("grpc-status", 14.into());
+        assert!(retries_answer(&retry, StatusCode::OK, &headers));
+        headers.insert("grpc-status", 2.into());
+        assert!(!retries_answer(&retry, StatusCode::OK, &headers));
+        assert!(retries_answer(
+            &retry,
+            StatusCode::SERVICE_UNAVAILABLE,
+            &headers
+        ));
+    }
+}

@@ -71,6 +71,8 @@ struct QueryMatcher {
 
 /// Compiles an expression so that it must match the whole text, as Envoy's `safe_regex` does.
 pub(crate) fn whole(pattern: &str) -> Result<Regex, CompileError> {
+    // By itself first: `a)|(b` must not become valid by what is put around it.
+    search(pattern)?;
     search(&format!("^(?:{pattern})$"))
 }
 

@@ -109,7 +109,7 @@ async fn act(
     headers.insert("connection", "keep-alive".parse().unwrap());
     let mut words = path.trim_start_matches('/').splitn(2, '/');
     let (verb, argument) = (words.next().unwrap(), words.next().unwrap_or(""));
-    let status = |text: &str| StatusCode::from_u16(text.parse().unwrap()).unwrap();
+    let status = |text: &str| StatusCode::from_bytes(&text.as_bytes()[..3]).unwrap();
     match verb {
         "status" => *response.status_mut() = status(argument),
         "delay" => tokio::time::sleep(Duration::from_millis(argument.parse().unwrap())).await,

@@ -1,1 +1,102 @@
+//! Updates, drain, the configuration stream.
 
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::Full;
+use serde_json::json;
+
+use super::harness::*;
+
+#[tokio::test]
+async fn an_update_reaches_the_next_request_and_drops_none() {
+    let (v1, v2) = (App::start("v1").await, App::start("v2").await);
+    let to = |version: &str| {
+        let routes = json!([forward(version, json!({}))]);
+        let clusters: &[(&str, &[_])] = &[("v1", &[v1.address]), ("v2", &[v2.address])];
+        snapshot("outbound", routes, clusters)
+    };
+    let mut mesh = Mesh::start(to("v1"));
+    let address = mesh.address("http");
+    let slow = Request::get("/delay/300").header("host", "web");
+    let slow = tokio::spawn(send(address, slow.body(Full::default()).unwrap()));
+    while v1.seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(mesh.proxy.apply(to("v2")).is_empty());
+    assert_eq!(
+        mesh.address("http"),
+        address,
+        "the listener keeps its socket"
+    );
+    assert_eq!(mesh.get("/").await.body, "v2");
+    assert_eq!(slow.await.unwrap().body, "v1");
+    assert_eq!(mesh.stat("cluster.v1;.upstream_rq_200"), 1);
+}
+
+#[tokio::test]
+async fn endpoints_come_and_go() {
+    let (one, two) = (App::start("one").await, App::start("two").await);
+    let routes = json!([forward("web", json!({}))]);
+    let with = |endpoints: &[_]| snapshot("outbound", routes.clone(), &[("web", endpoints)]);
+    let mut mesh = Mesh::start(with(&[one.address]));
+    assert_eq!(mesh.get("/").await.body, "one");
+    mesh.proxy.apply(with(&[two.address]));
+    assert_eq!(mesh.get("/").await.body, "two");
+    mesh.proxy.apply(with(&[]));
+    assert_eq!(mesh.get("/").await.status, 503);
+    assert_eq!(mesh.stat("cluster.web;.upstream_rq_total"), 2);
+}
+
+#[tokio::test]
+async fn a_bad_table_keeps_its_last_version() {
+    let app = App::start("web").await;
+    let good = forward("web", json!({}));
+    let mut bad = good.clone();
+    bad["match"]["path"] = json!({ "regex": "(" });
+    let with = |route| snapshot("outbound", json!([route]), &[("web", &[app.address])]);
+    let mut mesh = Mesh::start(with(good));
+    let messages = mesh.proxy.apply(with(bad));
+    assert!(
+        messages[0].starts_with("route table table keeps its last version"),
+        "{messages:?}"
+    );
+    assert_eq!(mesh.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_drain_lets_requests_finish_and_has_an_end() {
+    let app = App::start("web").await;
+    let routes = json!([forward("web", json!({}))]);
+    let mesh = || {
+        Mesh::start(snapshot(
+            "outbound",
+            routes.clone(),
+            &[("web", &[app.address])],
+        ))
+    };
+    for (delay, limit, finishes) in [(300, 3000, true), (5000, 100, false)] {
+        let mesh = mesh();
+        let before = app.seen().len();
+        let slow = Request::get(format!("/delay/{delay}")).header("host", "web");
+        let mut stream = tokio::net::TcpStream::connect(mesh.address("http"))
+            .await
+            .unwrap();
+        let head = format!(
+            "GET {} HTTP/1.1\r\nhost: web\r\n\r\n",
+            slow.uri_ref().unwrap()
+        );
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes())
+            .await
+            .unwrap();
+        while app.seen().len() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let started = std::time::Instant::now();
+        mesh.proxy.shut_down(Duration::from_millis(limit)).await;
+        assert!(started.elapsed() < Duration::from_secs(3));
+        let mut answer = String::new();
+        let _ = tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await;
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), finishes, "{answer}");
+    }
+}
