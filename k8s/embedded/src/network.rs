@@ -161,7 +161,10 @@ impl Network {
                         pod.as_ref(),
                         EventType::Warning,
                         "FailedDoor",
-                        format!("the pod's door cannot listen on {}: {error}", self.plan.door(ip)),
+                        format!(
+                            "the pod's door cannot listen on {}: {error}",
+                            self.plan.door(ip)
+                        ),
                     );
                     again = Some(RETRY);
                 }
@@ -261,10 +264,18 @@ impl Network {
             port: 0,
             purpose: Purpose::LoadBalancer,
         };
-        let key = (service.namespace().unwrap_or_default(), service.name_any(), nowhere);
+        let key = (
+            service.namespace().unwrap_or_default(),
+            service.name_any(),
+            nowhere,
+        );
         if self.told.get(&key) != Some(&mistake) {
-            self.recorder
-                .record(service, EventType::Warning, "InvalidAnnotation", mistake.clone());
+            self.recorder.record(
+                service,
+                EventType::Warning,
+                "InvalidAnnotation",
+                mistake.clone(),
+            );
             self.told.insert(key, mistake);
         }
     }

@@ -9,7 +9,10 @@ use super::dial::{carry, connect};
 use super::endpoints::Endpoints;
 use super::names::{Host, resolve};
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -110,9 +113,8 @@ impl Door {
     async fn connection(&self, stream: TcpStream) {
         // a matter of speed alone
         let _ = stream.set_nodelay(true);
-        let service = service_fn(|request| async {
-            Ok::<_, Infallible>(self.answer(request).await)
-        });
+        let service =
+            service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
@@ -174,7 +176,10 @@ impl Door {
                 io::ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,
             };
-            Refusal(status, format!("connecting to {host}:{port} ({target}): {error}"))
+            Refusal(
+                status,
+                format!("connecting to {host}:{port} ({target}): {error}"),
+            )
         })
     }
 
@@ -223,18 +228,17 @@ impl Door {
         let port = authority.port_u16().unwrap_or(80);
         let stream = self.dial(authority.host(), port).await?;
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
-        *request.uri_mut() = path.parse::<Uri>().map_err(|error| {
-            Refusal(StatusCode::BAD_REQUEST, format!("bad path: {error}"))
-        })?;
+        *request.uri_mut() = path
+            .parse::<Uri>()
+            .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("bad path: {error}")))?;
         let upgrade = wants_upgrade(&request);
         strip(request.headers_mut(), upgrade);
         // the authority of an absolute URI goes over whatever Host says (RFC 9112, 3.2.2)
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
             request.headers_mut().insert(HOST, host);
         }
-        let failed = |error: hyper::Error| {
-            Refusal(StatusCode::BAD_GATEWAY, format!("{authority}: {error}"))
-        };
+        let failed =
+            |error: hyper::Error| Refusal(StatusCode::BAD_GATEWAY, format!("{authority}: {error}"));
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(64 << 10)
             .handshake::<_, Incoming>(TokioIo::new(stream))

@@ -6,8 +6,8 @@ use crate::informers::Informers;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Why there is nowhere to go.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,11 @@ pub enum NoEndpoint {
 }
 
 /// The ready addresses behind one port of a Service.
-pub fn ready(slices: &[Arc<EndpointSlice>], service: &Service, port: &ServicePort) -> Vec<SocketAddr> {
+pub fn ready(
+    slices: &[Arc<EndpointSlice>],
+    service: &Service,
+    port: &ServicePort,
+) -> Vec<SocketAddr> {
     let name = service.metadata.name.as_deref();
     let port_name = port.name.as_deref().unwrap_or_default();
     let mut addresses = Vec::new();
@@ -81,10 +85,14 @@ impl Endpoints {
     /// See [`NoEndpoint`].
     pub fn next(&self, namespace: &str, name: &str, port: u16) -> Result<SocketAddr, NoEndpoint> {
         let here = || (namespace.to_owned(), name.to_owned());
-        let service = self.informers.services.get(namespace, name).ok_or_else(|| {
-            let (namespace, name) = here();
-            NoEndpoint::NoService(namespace, name)
-        })?;
+        let service = self
+            .informers
+            .services
+            .get(namespace, name)
+            .ok_or_else(|| {
+                let (namespace, name) = here();
+                NoEndpoint::NoService(namespace, name)
+            })?;
         let spec_port = service
             .spec
             .iter()

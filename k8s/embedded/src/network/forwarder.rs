@@ -73,7 +73,10 @@ impl Forwarder {
     async fn forward(&self, mut client: TcpStream, from: SocketAddr) {
         // tried again on the next endpoint: one that died a moment ago may still be listed
         for _ in 0..3 {
-            let endpoint = match self.endpoints.next(&self.namespace, &self.service, self.port) {
+            let endpoint = match self
+                .endpoints
+                .next(&self.namespace, &self.service, self.port)
+            {
                 Ok(endpoint) => endpoint,
                 Err(error) => {
                     // the closed connection is all that TCP can say

@@ -41,11 +41,13 @@ pub fn load_balancer_ports(annotation: &str) -> Result<BTreeMap<u16, u16>, Strin
         .map(str::trim)
         .filter(|entry| !entry.is_empty())
         .map(|entry| {
-            let parsed = entry
-                .split_once('=')
-                .and_then(|(port, local)| Some((port.trim().parse().ok()?, local.trim().parse().ok()?)));
+            let parsed = entry.split_once('=').and_then(|(port, local)| {
+                Some((port.trim().parse().ok()?, local.trim().parse().ok()?))
+            });
             parsed.ok_or_else(|| {
-                format!("annotation {LOAD_BALANCER_PORTS}: {entry:?} is not SERVICE-PORT=LOCAL-PORT")
+                format!(
+                    "annotation {LOAD_BALANCER_PORTS}: {entry:?} is not SERVICE-PORT=LOCAL-PORT"
+                )
             })
         })
         .collect()

@@ -139,10 +139,19 @@ mod tests {
     #[test]
     fn unknown_names_of_the_cluster_are_refused_others_are_external() {
         assert!(matches!(resolved("api"), Host::Refused(_)));
-        assert!(matches!(resolved("x.default.svc.cluster.local"), Host::Refused(_)));
+        assert!(matches!(
+            resolved("x.default.svc.cluster.local"),
+            Host::Refused(_)
+        ));
         assert!(matches!(resolved("x.default.svc"), Host::Refused(_)));
-        assert_eq!(resolved("www.example.com"), Host::External("www.example.com".into()));
-        assert_eq!(resolved("example.com"), Host::External("example.com".into()));
+        assert_eq!(
+            resolved("www.example.com"),
+            Host::External("www.example.com".into())
+        );
+        assert_eq!(
+            resolved("example.com"),
+            Host::External("example.com".into())
+        );
     }
 
     #[test]
