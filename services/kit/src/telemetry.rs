@@ -214,3 +214,65 @@ pub(crate) fn inject(span: &Span, headers: &mut HeaderMap) {
         trace_context::inject(span.span_context(), headers);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
+    /// What a service in the middle sends on, given what it received.
+    fn sent_on(received: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut incoming = HeaderMap::new();
+        for (name, value) in received {
+            incoming.insert(*name, value.parse().expect("a header value"));
+        }
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            let served = server_span("GET", "/reviews/0", &incoming);
+            let _entered = served.enter();
+            let mut outgoing =
+                crate::propagation::propagated(&incoming, &[crate::propagation::TRACE_HEADERS]);
+            inject(&client_span("http://ratings:9080/ratings/0"), &mut outgoing);
+            outgoing
+        })
+    }
+
+    #[test]
+    fn a_trace_goes_on_under_a_new_span_in_both_families() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let old = "b7ad6b7169203331";
+        let outgoing = sent_on(&[
+            ("x-b3-traceid", trace),
+            ("x-b3-spanid", old),
+            ("x-b3-sampled", "1"),
+            ("x-request-id", "kept"),
+        ]);
+        assert_eq!(outgoing["x-b3-traceid"], trace);
+        assert_ne!(outgoing["x-b3-spanid"], old);
+        let w3c = outgoing["traceparent"].to_str().expect("text");
+        let span = outgoing["x-b3-spanid"].to_str().expect("text");
+        assert_eq!(w3c, format!("00-{trace}-{span}-01"));
+        assert_eq!(outgoing["x-request-id"], "kept");
+    }
+
+    #[test]
+    fn a_trace_that_is_not_sampled_stays_so() {
+        let outgoing = sent_on(&[(
+            "traceparent",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+        )]);
+        assert_eq!(outgoing["x-b3-sampled"], "0");
+    }
+
+    #[test]
+    fn without_a_collector_headers_pass_unchanged() {
+        let incoming = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", incoming.parse().expect("a header value"));
+        inject(&client_span("http://ratings:9080/"), &mut headers);
+        assert_eq!(headers["traceparent"], incoming);
+        assert_eq!(headers.len(), 1);
+    }
+}

@@ -265,3 +265,22 @@ async fn a_bad_change_is_refused_with_its_reason_and_changes_nothing() {
         200
     );
 }
+
+/// Runs in a process of its own, started by the next test.
+#[tokio::test]
+#[ignore = "ends the process"]
+async fn crashing() {
+    let (router, ..) = service(json!({"error_rate": 1, "error_type": "crash"}));
+    ask(&router, "/").await;
+}
+
+#[test]
+fn a_crash_ends_the_process_with_exit_code_one() {
+    let own = std::env::current_exe().expect("the path of this test program");
+    let ended = std::process::Command::new(own)
+        .args(["--exact", "chaos::layer::tests::crashing", "--ignored"])
+        .output()
+        .expect("this test program starts");
+    // A failed test would end with 101.
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+}
