@@ -38,28 +38,37 @@ function sequence(seed) {
   };
 }
 
-// Side streets of a road: what makes a line look like a town.
-function sideStreets(path, random) {
+// Side streets of a road, and houses along them: what makes a line look like a town.
+// `density` is the share of streets that are there.
+function town(path, density, random) {
   const line = element("path", { d: path });
   const length = line.getTotalLength();
-  let streets = "";
-  for (let at = 60; at < length; at += 55 + random() * 90) {
+  let streets = "", houses = "";
+  const street = (from, angle, far) => {
+    const [along, across] = [[Math.cos(angle), Math.sin(angle)], [-Math.sin(angle), Math.cos(angle)]];
+    const point = (forth, aside) => [0, 1].map((i) => round(from[i] + along[i] * forth + across[i] * aside)).join(" ");
+    streets += `M${point(0, 0)}L${point(far, 0)}`;
+    for (let at = 16; at < far - 14; at += 20 + random() * 14) for (const side of [-1, 1]) {
+      if (random() < .3) continue;
+      const [long, deep, gap] = [9 + random() * 9, 8 + random() * 9, 7];
+      houses += `M${point(at, side * gap)}L${point(at + long, side * gap)}L${point(at + long, side * (gap + deep))}L${point(at, side * (gap + deep))}Z`;
+    }
+  };
+  for (let at = 50; at < length; at += 60 + random() * 80) {
     const [p, q] = [line.getPointAtLength(at), line.getPointAtLength(at + 4)];
     for (const side of [-1, 1]) {
-      if (random() < .25) continue;
-      const angle = Math.atan2(q.y - p.y, q.x - p.x) + side * (Math.PI / 2 + (random() - .5) * .5);
-      const far = 70 + random() * 190;
-      const end = [p.x + Math.cos(angle) * far, p.y + Math.sin(angle) * far];
-      streets += `M${round(p.x)} ${round(p.y)}L${end.map(round).join(" ")}`;
+      if (random() > density) continue;
+      const angle = Math.atan2(q.y - p.y, q.x - p.x) + side * (Math.PI / 2 + (random() - .5) * .3);
+      const far = 110 + random() * 260;
+      street([p.x, p.y], angle, far);
       for (let fork = 0; fork < 2; fork++) {
-        const share = .35 + random() * .6, turn = angle + (random() < .5 ? -1 : 1) * Math.PI / 2 + (random() - .5) * .3;
+        const share = .3 + random() * .65;
         const from = [p.x + Math.cos(angle) * far * share, p.y + Math.sin(angle) * far * share];
-        const reach = 40 + random() * 110;
-        streets += `M${from.map(round).join(" ")}L${round(from[0] + Math.cos(turn) * reach)} ${round(from[1] + Math.sin(turn) * reach)}`;
+        street(from, angle + (random() < .5 ? -1 : 1) * Math.PI / 2, 60 + random() * 130);
       }
     }
   }
-  return streets;
+  return { streets, houses };
 }
 
 // A green about a place: a circle drawn by a shaky hand.
@@ -75,18 +84,23 @@ function green(lat, lng, metres, random) {
 function drawLand(land) {
   const random = sequence(7);
   const draw = (kind, d, more) => element("path", { class: kind, d, ...more }, land);
-  draw("ground", "M" + LAND.coast.map(([lat, lng]) => project(lat, lng).map(round).join(" ")).join("L") + "Z");
+  draw("ground", smooth(LAND.coast, true));
   for (const park of LAND.parks) draw("park", smooth(park.points, true));
   for (const [, lat, lng, metres] of LAND.greens) draw("park", green(lat, lng, metres, random));
-  const roads = [...new Map(ROADS.map((road) => [JSON.stringify(road.points), smooth(road.points, road.closed)])).values()];
-  for (const road of roads) draw("lane", sideStreets(road, random));
+  const roads = [...new Map(ROADS.map((road) => [JSON.stringify(road.points), road])).values()]
+    .map((road) => ({ d: smooth(road.points, road.closed), density: road.vehicle.startsWith("Village") ? .12 : .8 }));
+  for (const { d, density } of roads) {
+    const { streets, houses } = town(d, density, random);
+    draw("house", houses);
+    draw("lane", streets);
+  }
   for (const river of LAND.rivers) {
     const d = smooth(river.points, false);
     draw("river", d);
     if (river.metres) draw("wide", d, { "stroke-width": river.metres * metresToUnits(river.points[0][0]) });
   }
-  for (const road of roads) draw("casing", road);
-  for (const road of roads) draw("road", road);
+  for (const road of roads) draw("casing", road.d);
+  for (const road of roads) draw("road", road.d);
 }
 
 const LABELS = [...LAND.places, ...LAND.greens.map(([name, lat, lng]) => [name, lat, lng, 14.2, 20, "nature"])];
@@ -141,6 +155,7 @@ class MapView {
     this.draw();
   }
 
+  // `crowded` says whether something more important is at a point of the screen.
   draw() {
     const unit = this.unit;
     const transform = `translate(${this.width / 2} ${this.height / 2}) scale(${unit}) translate(${-this.x} ${-this.y})`;
@@ -149,7 +164,8 @@ class MapView {
     this.box.toggleAttribute("data-far", this.zoom < 13.2);
     for (const label of this.labels) {
       const [x, y] = this.onScreen(label.place);
-      const shown = this.zoom >= label.from && this.zoom < label.to && x > -80 && y > -20 && x < this.width + 80 && y < this.height + 20;
+      const shown = this.zoom >= label.from && this.zoom < label.to && x > -80 && y > -20 && x < this.width + 80 && y < this.height + 20
+        && !this.crowded?.(x, y);
       label.text.style.display = shown ? "" : "none";
       if (shown) label.text.setAttribute("transform", `translate(${round(x)} ${round(y)})`);
     }

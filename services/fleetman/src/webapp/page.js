@@ -103,6 +103,10 @@ function animate() {
     if (animating) requestAnimationFrame(frame);
   });
 }
+map.crowded = (x, y) => [...vehicles.values()].some((vehicle) => {
+  const [left, top] = map.onScreen(placeOf(vehicle));
+  return x > left - 60 && x < left + 200 && Math.abs(y - top) < 26;
+});
 map.onDraw = () => {
   const time = performance.now();
   for (const vehicle of vehicles.values()) {
@@ -112,9 +116,10 @@ map.onDraw = () => {
 
 function marker(name) {
   const group = element("g", { class: "truck" }, $("trucks"));
-  const width = 18 + name.length * 7.1;
-  element("rect", { x: 20, y: -12, width, height: 24, rx: 7 }, group);
-  element("text", { x: 29, y: 0 }, group).textContent = name;
+  const sign = element("rect", { x: 20, y: -12, height: 24, rx: 7 }, group);
+  const text = element("text", { x: 30, y: 0 }, group);
+  text.textContent = name;
+  sign.setAttribute("width", text.getComputedTextLength() + 19);
   element("circle", { r: 17 }, group);
   element("use", { href: "#truck", x: -11, y: -11.5, width: 22, height: 22 }, group);
   group.addEventListener("click", () => pick(name));
