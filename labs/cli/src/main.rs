@@ -1,2 +1,98 @@
-//! The `meshdojo` binary.
-fn main() {}
+//! The `meshdojo` binary: one file for everything.
+//!
+//! Most verbs live in the crate that they are about; here they get their name on the command line.
+//! What is the binary's own is the life of a cluster on this machine:
+//!
+//! ```text
+//! meshdojo up ── starts ──► meshdojo cluster ── starts ──► pods: meshdojo service | proxy | control
+//!    │                          ▲
+//!    └── Kubernetes API ────────┘   applies k8s/install, k8s/apps, waits until they serve
+//! ```
+//!
+//! Data goes to stdout, progress and errors to stderr. Exit codes: [`exit::Kind`].
+
+#![expect(
+    unreachable_pub,
+    reason = "in a binary `pub` means: for the other modules"
+)]
+
+mod apply;
+mod arguments;
+mod catalogue;
+mod cluster;
+mod down;
+mod exit;
+mod home;
+mod kubeconfig;
+mod manifests;
+mod progress;
+mod status;
+mod up;
+mod wait;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::{CommandFactory, Parser};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let home = home::Home::locate;
+    match arguments.command {
+        Command::Up(args) => block_on(up::run(&home()?, args)),
+        Command::Down(args) => block_on(down::run(&home()?, args)),
+        Command::Status(args) => block_on(status::run(&home()?, args)),
+        Command::Kubeconfig(args) => kubeconfig::print_path(&home()?, &args),
+        Command::Env(args) => kubeconfig::print_env(&home()?, &args),
+        Command::Version => {
+            println!("meshdojo {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        Command::Completion { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "meshdojo", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Crds => print_crds(),
+        Command::Service(service) => block_on(service.run()),
+        Command::Proxy(args) => logged(mesh_proxy::run(args)),
+        Command::Control(args) => logged(mesh_control::run(args)),
+        Command::Cluster(args) => cluster::run(args),
+        Command::ContainerShim { arguments } => Ok(k8s_embedded::runtime::shim::run(arguments)?),
+    }
+}
+
+/// Runs a verb on one thread: none of them needs more, and each thread costs memory in every pod.
+fn block_on<T>(verb: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(verb)
+}
+
+/// The same for what runs in the background: events go to stderr, filtered by `RUST_LOG` (default: info).
+fn logged<T>(verb: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+    block_on(verb)
+}
+
+fn print_crds() -> anyhow::Result<()> {
+    for crd in mesh_api::crds() {
+        println!("---\n{}", serde_norway::to_string(&crd)?.trim_end());
+    }
+    Ok(())
+}
