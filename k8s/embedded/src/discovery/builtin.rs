@@ -232,7 +232,6 @@ pub(crate) fn subresource(name: &'static str, parent: &Gvk) -> Subresource {
     let (kind, verbs) = match name {
         "scale" => (Gvk::new("autoscaling", "v1", "Scale"), READ_WRITE),
         "binding" => (Gvk::new("", "v1", "Binding"), CREATE),
-        "binding" => (Gvk::new("", "v1", "Binding"), CREATE),
         "eviction" => (Gvk::new("policy", "v1", "Eviction"), CREATE),
         "token" => (
             Gvk::new("authentication.k8s.io", "v1", "TokenRequest"),

@@ -64,6 +64,24 @@ pub(super) async fn furnish(api: &Inner, namespace: Option<&str>) -> Result<(), 
     create(api, "core/configmaps", namespace, "kube-root-ca.crt", root).await
 }
 
+/// Whether a namespace cannot be without an object: pods need it to start.
+pub(super) fn is_furniture(resource: &str, name: &str) -> bool {
+    matches!(
+        (resource, name),
+        ("core/serviceaccounts", "default") | ("core/configmaps", "kube-root-ca.crt")
+    )
+}
+
+/// Gives a namespace that is not being deleted what was taken from it.
+pub(super) async fn refurnish(api: &Inner, namespace: &str) -> Result<(), ApiError> {
+    match api.store.get("core/namespaces", "", namespace) {
+        Some(found) if found.value()["metadata"]["deletionTimestamp"].is_null() => {
+            furnish(api, Some(namespace)).await
+        }
+        _ => Ok(()),
+    }
+}
+
 fn metadata(name: &str, namespace: Option<&str>, labels: &Value) -> Value {
     let mut metadata = json!({"name": name});
     if let Some(namespace) = namespace {

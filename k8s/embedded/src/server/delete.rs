@@ -152,6 +152,9 @@ async fn delete(
             return Ok(Outcome::Deleted(object));
         }
         write::remove_object(call, name, namespace, stored.revision).await?;
+        if super::bootstrap::is_furniture(&resource.storage, name) {
+            super::bootstrap::refurnish(call.api, namespace).await?;
+        }
         return Ok(Outcome::Deleted(object));
     }
     mark(resource, &mut object, live, grace);

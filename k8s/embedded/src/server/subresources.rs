@@ -24,7 +24,6 @@ pub(super) async fn run(
     match (subresource.name, verb) {
         ("log", _) => log::run(call).await,
         ("scale", _) => scale::run(call, verb, body).await,
-        ("binding", _) => bind(call, &body).await,
         ("binding", _) => binding::run(call, &body).await,
         ("eviction", _) => evict(call, &body).await,
         ("token", _) => token(call, &body),
@@ -32,46 +31,6 @@ pub(super) async fn run(
         (name, "patch") => update::patch_subresource(call, body, Some(name)).await,
         (name, _) => update::put_subresource(call, body, Some(name)).await,
     }
-}
-
-/// `pods/binding`: the scheduler's word on which node a pod runs.
-async fn bind(call: &Call<'_>, body: &Bytes) -> Result<Response, ApiError> {
-    let mut sent = body::object(call.media_type, body)?;
-    let kind = crate::gvk::Gvk::new("", "v1", "Binding");
-    write::check_gvk(&kind, &mut sent)?;
-    let node = sent["target"]["name"].as_str().unwrap_or_default();
-    let (object, mut pod) = read::stored(call)?;
-    let (resource, name) = (&call.target.resource, call.target.name());
-    let uid = sent["metadata"]["uid"].as_str();
-    if uid.is_some_and(|uid| pod["metadata"]["uid"].as_str() != Some(uid)) {
-        return Err(ApiError::conflict(
-            resource,
-            name,
-            "Precondition failed: UID",
-        ));
-    }
-    if let Some(bound) = pod["spec"]["nodeName"].as_str() {
-        let why = format!("pod {name} is already assigned to node {bound:?}");
-        return Err(ApiError::conflict(resource, name, &why));
-    }
-    pod["spec"]["nodeName"] = node.into();
-    let scheduled = json!({
-        "type": "PodScheduled", "status": "True", "lastProbeTime": null,
-        "lastTransitionTime": super::timestamp(),
-    });
-    let conditions = &mut pod["status"]["conditions"];
-    match conditions.as_array_mut() {
-        Some(list) => {
-            list.retain(|condition| condition["type"] != "PodScheduled");
-            list.push(scheduled);
-        }
-        None => *conditions = json!([scheduled]),
-    }
-    write::replace(call, object.revision, pod).await?;
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-    });
-    Ok(answer::json(StatusCode::CREATED, &status))
 }
 
 /// `pods/eviction`: a deletion that a PodDisruptionBudget could refuse, were there any.
