@@ -255,19 +255,17 @@ impl Attempt<'_> {
     }
 }
 
-/// What the annotation of a client-side apply says that `kubectl` has applied.
+/// What the annotation of a client-side apply says that `kubectl` has applied, as far as it is
+/// still so.
 fn allowed_by_last_applied(live: Option<&Value>, shape: Shape) -> FieldSet {
-    let last = live
-        .and_then(|live| {
-            live.pointer("/metadata/annotations")?
-                .get(LAST_APPLIED)?
-                .as_str()
-        })
-        .and_then(|text| serde_json::from_str::<Value>(text).ok());
-    match last {
-        Some(last) => owned_by(&last, shape),
-        None => FieldSet::default(),
-    }
+    let last = live.and_then(|live| {
+        let annotations = live.pointer("/metadata/annotations")?;
+        let last = serde_json::from_str::<Value>(annotations.get(LAST_APPLIED)?.as_str()?).ok()?;
+        let change = Comparison::of(&tracked(&last), &tracked(live), shape);
+        let stale = change.modified.union(&change.removed);
+        Some(owned_by(&last, shape).difference(&stale))
+    });
+    last.unwrap_or_default()
 }
 
 /// What a manager owns by applying a configuration. The metadata as such is nobody's.

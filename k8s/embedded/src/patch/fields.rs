@@ -332,28 +332,13 @@ impl Comparison {
         shape: Shape,
         path: &mut Path,
     ) {
-        let (old, new) = (
-            old.and_then(Value::as_object),
-            new.and_then(Value::as_object),
-        );
-        let keys = |object: Option<&Map<String, Value>>| -> Vec<String> {
-            object
-                .into_iter()
-                .flat_map(|object| object.keys().cloned())
-                .collect()
-        };
-        let mut all = keys(old);
-        all.extend(
-            keys(new)
-                .into_iter()
-                .filter(|key| old.is_none_or(|old| !old.contains_key(key))),
-        );
-        for key in all {
-            let get =
-                |object: Option<&Map<String, Value>>| object.and_then(|o| o.get(&key)).cloned();
-            let (old, new) = (get(old), get(new));
+        let nothing = Map::new();
+        let old = old.and_then(Value::as_object).unwrap_or(&nothing);
+        let new = new.and_then(Value::as_object).unwrap_or(&nothing);
+        let added = new.keys().filter(|key| !old.contains_key(*key));
+        for key in old.keys().chain(added) {
             path.push(format!("f:{key}"));
-            self.compare(old.as_ref(), new.as_ref(), shape.child(&key), path);
+            self.compare(old.get(key), new.get(key), shape.child(key), path);
             path.pop();
         }
     }
@@ -366,23 +351,24 @@ impl Comparison {
         path: &mut Path,
     ) {
         let rule = shape.list_rule();
-        let named = |value: Option<&Value>| -> BTreeMap<String, Value> {
-            value
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(|element| Some((element_of(element, &rule)?, element.clone())))
-                .collect()
-        };
-        let (old, new) = (named(old), named(new));
-        let mut names: Vec<&String> = old.keys().collect();
-        names.extend(new.keys().filter(|name| !old.contains_key(*name)));
-        for name in names {
+        let (old, new) = (named(old, &rule), named(new, &rule));
+        let added = new.keys().filter(|name| !old.contains_key(*name));
+        for name in old.keys().chain(added) {
             path.push(name.clone());
-            self.compare(old.get(name), new.get(name), shape.element(), path);
+            let (old, new) = (old.get(name).copied(), new.get(name).copied());
+            self.compare(old, new, shape.element(), path);
             path.pop();
         }
     }
+}
+
+/// The elements of a list by their path element.
+fn named<'v>(list: Option<&'v Value>, rule: &ListRule) -> BTreeMap<String, &'v Value> {
+    list.and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|element| Some((element_of(element, rule)?, element)))
+        .collect()
 }
 
 fn scalar(value: &Value) -> bool {

@@ -87,7 +87,11 @@ pub(super) fn validate(old: Option<&Value>, new: &Value, errors: &mut Errors) {
         "type",
         &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
     );
-    duplicates(all, &at.key("ports"), kind, errors);
+    // A type that has no node ports any more gives them back when they are allocated.
+    let had_node_ports =
+        old.is_some_and(|old| matches!(text(&old["spec"], "type"), "NodePort" | "LoadBalancer"));
+    let no_node_ports = kind == "ClusterIP" && !had_node_ports;
+    duplicates(all, &at.key("ports"), no_node_ports, errors);
     errors.one_of(&at, spec, "externalTrafficPolicy", &["Cluster", "Local"]);
     errors.one_of(&at, spec, "internalTrafficPolicy", &["Cluster", "Local"]);
     if let Some(old) = old {
@@ -133,7 +137,7 @@ fn port_of_service<'v>(
 }
 
 /// Ports and node ports that occur twice, and node ports out of range.
-fn duplicates(ports: &[Value], at: &At, kind: &str, errors: &mut Errors) {
+fn duplicates(ports: &[Value], at: &At, no_node_ports: bool, errors: &mut Errors) {
     let (mut seen, mut nodes) = (HashSet::new(), HashSet::new());
     for (index, port) in ports.iter().enumerate() {
         let at = at.index(index);
@@ -150,7 +154,7 @@ fn duplicates(ports: &[Value], at: &At, kind: &str, errors: &mut Errors) {
         else {
             continue;
         };
-        if kind == "ClusterIP" {
+        if no_node_ports {
             errors.forbidden(
                 &at.key("nodePort"),
                 "may not be used when `type` is 'ClusterIP'",
@@ -169,11 +173,13 @@ fn duplicates(ports: &[Value], at: &At, kind: &str, errors: &mut Errors) {
     }
 }
 
-/// A cluster IP stays, unless the type changes to or from ExternalName.
+/// A cluster IP stays, unless the type changes to or from ExternalName. An update without one
+/// keeps it.
 fn update(old: &Value, new: &Value, at: &At, errors: &mut Errors) {
     let external = |spec: &Value| text(spec, "type") == "ExternalName";
     let before = text(old, "clusterIP");
-    if before.is_empty() || external(old) || external(new) || text(new, "clusterIP") == before {
+    let after = text(new, "clusterIP");
+    if before.is_empty() || external(old) || external(new) || after.is_empty() || after == before {
         return;
     }
     let addresses = given(new, "clusterIPs")

@@ -353,6 +353,21 @@ fn services() {
 }
 
 #[test]
+fn services_that_change_their_type() {
+    let service = |kind: &str, address: &str, node_port: Value| json!({"metadata": named("s"), "spec": {"type": kind, "clusterIP": address, "ports": [{"port": 80, "nodePort": node_port}]}});
+    let before = service("NodePort", "10.0.0.1", json!(30080));
+    let after = service("ClusterIP", "", json!(30080));
+    assert_eq!(
+        changed("v1", "Service", Some(before), after.clone()),
+        [""; 0]
+    );
+    assert_eq!(
+        wrong("v1", "Service", after),
+        ["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"]
+    );
+}
+
+#[test]
 fn the_other_kinds() {
     assert_eq!(
         wrong(

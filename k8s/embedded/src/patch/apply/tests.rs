@@ -287,6 +287,17 @@ fn kubectl_takes_over_from_client_side_apply() {
         taken["metadata"]["annotations"][LAST_APPLIED],
         format!("{new}\n")
     );
+    // What has changed since the annotation was written is not kubectl's.
+    let mut scaled = live.clone();
+    scaled["spec"]["replicas"] = json!(7);
+    let scaled = updated(Some(&live), scaled, "kubectl.1.32", Some("scale"));
+    let error = apply_web(Some(&scaled), "kubectl", &new).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("with subresource \"scale\" using apps/v1: .spec.replicas"),
+        "{error}"
+    );
     let error = apply_web(Some(&live), "other", &new).unwrap_err();
     assert_eq!(
         error.to_string(),
