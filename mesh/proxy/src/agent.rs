@@ -178,3 +178,6 @@ async fn get(
     let body = body.map_err(|error| anyhow::anyhow!(error))?;
     Ok((status, body.to_bytes()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,8 @@ pub struct Args {
     #[arg(long, env = "DOJO_POD_IP")]
     pub source_address: Option<IpAddr>,
 
-    /// The pod's loopback, where the workload listens behind this sidecar; none: no interception.
+    /// The pod's loopback, where the workload listens behind this sidecar; none: connections are
+    /// redirected by the kernel.
     #[arg(long, env = "DOJO_LOOPBACK_IP")]
     pub loopback: Option<IpAddr>,
 
@@ -92,7 +93,8 @@ impl Args {
         };
         let interception = match (role, self.loopback) {
             (Role::Sidecar, Some(loopback)) => Interception::Door { loopback },
-            _ => Interception::None,
+            (Role::Sidecar, None) => Interception::Redirect,
+            (Role::Router, _) => Interception::None,
         };
         ProxyId {
             role,

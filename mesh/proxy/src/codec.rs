@@ -1,6 +1,6 @@
 //! HTTP on a connection: tells the version, then serves requests until it ends or drains.
 
-use std::{pin::pin, rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::{
     server::conn::{http1, http2},
@@ -14,6 +14,7 @@ use crate::{
     executor::LocalExecutor,
     request::{self, Downstream},
     sniff::{self, Protocol, Rewind},
+    stats::HttpStats,
     tcp,
 };
 
@@ -21,8 +22,8 @@ use crate::{
 const HEADER_BYTES: usize = 60 * 1024;
 /// Bytes read ahead on a connection.
 const READ_BUFFER: usize = 64 * 1024;
-/// A client that begins a request must send its headers within this.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection on which no request comes for this long is closed: Envoy's default.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Carries a connection to its end: picks the filter by its destination and first bytes.
 pub(crate) async fn serve<S>(stream: S, connection: Rc<Downstream>)
@@ -69,6 +70,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let drain = connection.worker.shared.drain.clone();
+    let _open = Open::new(protocol, &connection);
     let io = TokioIo::new(stream);
     let service = service_fn(move |request| request::handle(connection.clone(), request));
     // Errors of a connection were recorded by the exchange that they ended, if there was one.
@@ -93,7 +95,7 @@ where
         Protocol::Http1 | Protocol::Other => {
             let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
+                .header_read_timeout(IDLE_TIMEOUT)
                 .max_header_size(HEADER_BYTES)
                 .max_buf_size(READ_BUFFER)
                 .serve_connection(io, service)
@@ -108,6 +110,38 @@ where
                 serving.as_mut().graceful_shutdown();
                 let _ = serving.await;
             }
+        }
+    }
+}
+
+/// Counts an HTTP connection as long as it is open. A door's connections belong to no one filter.
+struct Open(Option<Arc<HttpStats>>);
+
+impl Open {
+    fn new(protocol: Protocol, connection: &Downstream) -> Self {
+        let listener = connection.listener.load();
+        let filter = match &connection.destination {
+            Some(to) => listener.chain(to),
+            None => listener.own_chain(),
+        };
+        let stats = filter.map(|filter| filter.http().stats.clone());
+        if let Some(stats) = &stats {
+            stats.downstream_cx_total.add(1);
+            stats.downstream_cx_active.add(1);
+            match protocol {
+                Protocol::Http2 => stats.downstream_cx_http2_total.add(1),
+                _ => stats.downstream_cx_http1_total.add(1),
+            }
+        }
+        Self(stats)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(stats) = &self.0 {
+            stats.downstream_cx_active.sub(1);
+            stats.downstream_cx_destroy.add(1);
         }
     }
 }

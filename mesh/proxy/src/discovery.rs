@@ -12,7 +12,7 @@ use tokio::{net::TcpStream, sync::mpsc::Sender, time::timeout};
 /// Connecting and the answer's head must be done within this.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// First wait before connecting again, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// Longest line taken.
 const LINE_BYTES: usize = 64 * 1024 * 1024;
 

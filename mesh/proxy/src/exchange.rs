@@ -117,6 +117,12 @@ impl Exchange {
         }
         self.http.downstream_rq_completed.add(1);
         self.http.downstream_rq.add(self.status);
+        if let (Some(cluster), Some(_)) = (&self.cluster, &self.host)
+            && !self.complete
+            && self.status == 0
+        {
+            cluster.stats.upstream_rq_cancelled.add(1);
+        }
         let received = self.request_body.as_ref().map_or(0, Replayed::received);
         self.http
             .downstream_cx_rx_bytes_total
@@ -124,6 +130,12 @@ impl Exchange {
         self.http
             .downstream_cx_tx_bytes_total
             .add(self.response_header_bytes + self.response_body_bytes);
+        if let (Some(cluster), Some(_)) = (&self.cluster, &self.host) {
+            let sent = self.request_header_bytes + received;
+            cluster.stats.upstream_cx_tx_bytes_total.add(sent);
+            let got = self.response_header_bytes + self.response_body_bytes;
+            cluster.stats.upstream_cx_rx_bytes_total.add(got);
+        }
         let inbound = self.direction == TrafficDirection::Inbound;
         let upstream_peer = self.host.as_ref().map_or(PeerId::UNKNOWN, |host| host.peer);
         let series = self.worker.series(HttpKey {

@@ -237,6 +237,7 @@ pub(crate) async fn connect(
     host: &Host,
     connect_timeout: Duration,
 ) -> Result<TcpStream, UpstreamError> {
+    cluster.stats.upstream_rq_pending_total.add(1);
     let connecting = crate::socket::connect(host.address, worker.shared.source_address);
     match timeout(connect_timeout, connecting).await {
         Ok(Ok(stream)) => Ok(stream),

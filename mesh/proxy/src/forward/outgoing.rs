@@ -1,0 +1,56 @@
+//! A request as it stands before an attempt, and the requests made of it.
+
+use http::{HeaderMap, Request, Uri, header, uri};
+
+use crate::body::{Replayed, RequestBody};
+
+/// A request as it stands before an attempt.
+pub(super) struct Outgoing {
+    pub(super) method: http::Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Replayed>,
+}
+
+impl Outgoing {
+    /// A copy, for an attempt that may be followed by another.
+    pub(super) fn request(&self, http2: bool) -> Request<RequestBody> {
+        let body = self.body.clone();
+        Outgoing {
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            headers: self.headers.clone(),
+            body,
+        }
+        .into_request(http2)
+    }
+
+    pub(super) fn into_request(self, http2: bool) -> Request<RequestBody> {
+        let body = match &self.body {
+            Some(body) => RequestBody::Replay(body.attempt()),
+            None => RequestBody::Empty,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        if http2 {
+            absolute(&mut request);
+        }
+        request
+    }
+}
+
+/// HTTP/2 carries the host in `:authority` instead of `host`.
+fn absolute(request: &mut Request<RequestBody>) {
+    *request.version_mut() = http::Version::HTTP_2;
+    let Some(host) = request.headers_mut().remove(header::HOST) else {
+        return;
+    };
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(uri::Scheme::HTTP);
+    parts.authority = uri::Authority::try_from(host.as_bytes()).ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}
