@@ -25,16 +25,21 @@ mod upstream;
 /// The port that all four services listen on unless told otherwise.
 pub const PORT: u16 = 9080;
 
-/// The services of bookinfo, as subcommands.
+/// The services of bookinfo, as subcommands. Their `--version` is that of the service, so that of a
+/// command line around them must not be theirs too.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// The bookstore's web page.
+    #[command(disable_version_flag = true)]
     Productpage(productpage::Args),
     /// Facts about the book.
+    #[command(disable_version_flag = true)]
     Details(details::Args),
     /// What reviewers say, with stars in versions v2 and v3.
+    #[command(disable_version_flag = true)]
     Reviews(reviews::Args),
     /// How many stars the reviewers give.
+    #[command(disable_version_flag = true)]
     Ratings(ratings::Args),
 }
 
@@ -57,4 +62,26 @@ impl Command {
 /// A JSON answer whose text is fixed, to the blank.
 fn json_text(status: StatusCode, text: &'static str) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    #[derive(Parser)]
+    #[command(version, propagate_version = true)]
+    struct Cli {
+        #[command(subcommand)]
+        command: super::Command,
+    }
+
+    #[test]
+    fn the_commands_fit_into_a_command_line_with_a_version_of_its_own() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from("x reviews --version v2 --listen 127.0.0.1:9080".split(' '));
+        assert!(matches!(cli.command, super::Command::Reviews(args) if args.version == "v2"));
+        assert!(Cli::try_parse_from("x details 9080".split(' ')).is_ok());
+        assert!(Cli::try_parse_from("x details 9080 --listen 9080".split(' ')).is_err());
+        assert!(Cli::try_parse_from("x ratings --listen-port 9080".split(' ')).is_ok());
+    }
 }
