@@ -1,0 +1,238 @@
+//! Calls to other services.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use axum::http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, PROXY_AUTHORIZATION,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use axum::http::{HeaderMap, HeaderName};
+use futures::stream::{self, StreamExt as _};
+
+use crate::call_tree::CallTree;
+
+/// The most services that are called.
+const MAX_UPSTREAMS: usize = 64;
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// Headers of the request that belong to its connection or its body, and not to the calls made.
+const NOT_PASSED_ON: [HeaderName; 12] = [
+    HOST,
+    CONNECTION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    TRANSFER_ENCODING,
+    TE,
+    TRAILER,
+    UPGRADE,
+    EXPECT,
+    ACCEPT_ENCODING,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Whose form answers have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// Up to 0.14: errors do not say which status was expected, and have no headers.
+    #[value(name = "0.14")]
+    V014,
+    /// 0.17: calls are a list.
+    #[value(name = "0.17")]
+    V017,
+    /// From 0.18 on: calls are an object by address, and the path is a field.
+    #[value(name = "0.18")]
+    V018,
+}
+
+/// Which services are called, and how.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// Their addresses, as configured.
+    pub uris: Vec<String>,
+    /// How many are called at a time. 1: the first failure ends it.
+    pub workers: usize,
+    /// How long a call may take, to the end of its answer.
+    pub timeout: Duration,
+    /// Whether the path and the headers of the request go into the calls.
+    pub append_request: bool,
+    /// The body of calls.
+    pub body: String,
+    /// Or a body of so many bytes.
+    pub size: u64,
+    /// By how many per cent that varies.
+    pub size_variance: u8,
+    /// Whose form errors have.
+    pub form: Form,
+}
+
+impl Upstreams {
+    /// Reads a list of addresses.
+    ///
+    /// # Errors
+    /// When one of them is not an address that can be called.
+    pub fn parse(text: &str) -> anyhow::Result<Vec<String>> {
+        let uris: Vec<String> = text
+            .split(',')
+            .map(|uri| uri.trim().to_owned())
+            .filter(|uri| !uri.is_empty())
+            .collect();
+        for uri in &uris {
+            let Ok(url) = reqwest::Url::parse(uri) else {
+                bail!("UPSTREAM_URIS: `{uri}` is not an address like http://simple-backend:80/");
+            };
+            if url.scheme() != "http" || url.host_str().is_none() {
+                bail!(
+                    "UPSTREAM_URIS: `{uri}`: only http:// can be called (TLS is the mesh's work)"
+                );
+            }
+        }
+        if uris.len() > MAX_UPSTREAMS {
+            bail!("UPSTREAM_URIS: more than {MAX_UPSTREAMS} addresses");
+        }
+        Ok(uris)
+    }
+
+    /// Calls them all; each with what came of it. False: a call failed.
+    pub async fn call(
+        &self,
+        client: &reqwest::Client,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> (Vec<(String, CallTree)>, bool) {
+        // A call begins when it is polled, so those after a failure are never made.
+        let calls: Vec<_> = self
+            .uris
+            .iter()
+            .map(|uri| self.call_one(client, uri, path, headers))
+            .collect();
+        let mut calls = stream::iter(calls).buffered(self.workers);
+        let (mut trees, mut well) = (Vec::new(), true);
+        for uri in &self.uris {
+            let Some((tree, succeeded)) = calls.next().await else {
+                break;
+            };
+            trees.push((uri.clone(), tree));
+            well &= succeeded;
+            if !well && self.workers == 1 {
+                break;
+            }
+        }
+        (trees, well)
+    }
+
+    async fn call_one(
+        &self,
+        client: &reqwest::Client,
+        uri: &str,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> (CallTree, bool) {
+        let address = if self.append_request {
+            format!("{uri}{path}")
+        } else {
+            uri.to_owned()
+        };
+        tracing::info!("Calling upstream service: uri={address}");
+        let answer = match self.ask(client, &address, headers).await {
+            Ok(answer) => answer,
+            Err(reason) => {
+                let error = format!("Error communicating with upstream service: {reason}");
+                tracing::error!("Error handling request: {error}");
+                let mut tree = CallTree::default();
+                tree.set("uri", uri);
+                tree.set("code", -1);
+                tree.set("error", error);
+                return (tree, false);
+            }
+        };
+        let code = answer.status.as_u16();
+        let mut tree = CallTree::read(&answer.body);
+        tree.set("uri", uri);
+        tree.set("code", code);
+        if code == 200 {
+            tree.set_headers(&answer.headers);
+            return (tree, true);
+        }
+        let mut error = format!("Error processing upstream request: {address}");
+        if self.form != Form::V014 {
+            tree.set_headers(&answer.headers);
+            error.push_str(&format!(", expected code 200, got {code}"));
+        }
+        tracing::error!("Error handling request: {error}");
+        tree.set("error", error);
+        (tree, false)
+    }
+
+    async fn ask(
+        &self,
+        client: &reqwest::Client,
+        address: &str,
+        headers: &HeaderMap,
+    ) -> Result<Answer, String> {
+        // The original's own server would answer a double slash with a redirect to a single one.
+        let (scheme, rest) = address.split_once("://").unwrap_or(("http", address));
+        let mut rest = rest.to_owned();
+        while rest.contains("//") {
+            rest = rest.replace("//", "/");
+        }
+        let address = format!("{scheme}://{rest}");
+        let mut request = if self.body.is_empty() && self.size == 0 {
+            client.get(address)
+        } else {
+            client.post(address).body(self.body_of_call())
+        };
+        if self.append_request {
+            let mut passed_on = headers.clone();
+            for name in &NOT_PASSED_ON {
+                passed_on.remove(name);
+            }
+            request = request.headers(passed_on);
+        }
+        let mut response = request
+            .timeout(self.timeout)
+            .send()
+            .await
+            .map_err(|error| reason(&error))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error))? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(format!("the answer is larger than {MAX_ANSWER} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer {
+            status: response.status(),
+            headers: std::mem::take(response.headers_mut()),
+            body,
+        })
+    }
+
+    fn body_of_call(&self) -> String {
+        if !self.body.is_empty() {
+            return self.body.clone();
+        }
+        let share = f64::from(self.size_variance) / 100.0 * rand::random::<f64>();
+        // At most a mebibyte more or less, so the cast loses nothing.
+        "x".repeat((self.size as f64 * (1.0 + share)) as usize)
+    }
+}
+
+struct Answer {
+    status: reqwest::StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// An error and its causes on one line: the client's own text says only that sending failed.
+fn reason(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
