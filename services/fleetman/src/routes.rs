@@ -224,13 +224,17 @@ impl Route {
     /// through every way-point.
     fn curve(&self, curve: usize, t: f64) -> Place {
         let count = self.way_points.len();
+        // Before the start and beyond the end of an open route, the road goes straight on.
+        let beyond = |end: Place, inner: Place| (2.0 * end.0 - inner.0, 2.0 * end.1 - inner.1);
         let point = |offset: usize| {
             // `offset` counts from the way-point before this one.
             let index = curve + offset;
-            if self.closed {
-                self.way_points[(index + count - 1) % count]
-            } else {
-                self.way_points[index.saturating_sub(1).min(count - 1)]
+            let points = self.way_points;
+            match index {
+                _ if self.closed => points[(index + count - 1) % count],
+                0 => beyond(points[0], points[1]),
+                _ if index > count => beyond(points[count - 1], points[count - 2]),
+                _ => points[index - 1],
             }
         };
         let [before, from, to, after] = [point(0), point(1), point(2), point(3)];

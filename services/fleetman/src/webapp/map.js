@@ -20,7 +20,10 @@ const round = (number) => Math.round(number * 10) / 10;
 function smooth(points, closed) {
   const projected = points.map(([lat, lng]) => project(lat, lng));
   const count = projected.length;
-  const at = (i) => closed ? projected[(i + count) % count] : projected[Math.max(0, Math.min(count - 1, i))];
+  const beyond = (end, inner) => [2 * end[0] - inner[0], 2 * end[1] - inner[1]];
+  const at = (i) => closed ? projected[(i + count) % count]
+    : i < 0 ? beyond(projected[0], projected[1])
+    : i < count ? projected[i] : beyond(projected[count - 1], projected[count - 2]);
   let path = `M${round(projected[0][0])} ${round(projected[0][1])}`;
   for (let i = 0; i < count - (closed ? 0 : 1); i++) {
     const [a, b, c, d] = [at(i - 1), at(i), at(i + 1), at(i + 2)];
