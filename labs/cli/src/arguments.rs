@@ -6,12 +6,7 @@ use crate::home::{DEFAULT_NAME, cluster_name};
 
 /// A service-mesh training lab in one binary: a cluster, a mesh and applications to learn with.
 #[derive(Parser)]
-#[command(
-    name = "meshdojo",
-    version,
-    propagate_version = true,
-    arg_required_else_help = true
-)]
+#[command(name = "meshdojo", version, arg_required_else_help = true)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
