@@ -237,7 +237,7 @@ fn denial(name: &str, status: &Value) -> ApiError {
     let text = format!("admission webhook {name:?} {why}");
     let mut error = ApiError::new(code, reason.unwrap_or_default(), text);
     if status["details"].is_object() {
-        error.details = Some(status["details"].clone());
+        error.details = Some(Box::new(status["details"].clone()));
     }
     error
 }

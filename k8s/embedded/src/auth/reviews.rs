@@ -117,7 +117,7 @@ impl Refusal {
             Refusal::NotFound(what, bound) => {
                 let message = format!("{what} {bound:?} not found");
                 let mut error = ApiError::new(StatusCode::NOT_FOUND, "NotFound", message);
-                error.details = Some(json!({"name": bound, "kind": what}));
+                error.details = Some(Box::new(json!({"name": bound, "kind": what})));
                 error
             }
             Refusal::OtherUid(kind, bound, uid) => ApiError::conflict(

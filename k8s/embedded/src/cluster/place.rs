@@ -6,7 +6,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Port on the node's address that a running cluster holds, so that no other takes its addresses.
@@ -40,7 +40,7 @@ impl Place {
         }
     }
 
-    fn again(kept: Kept, file: &PathBuf) -> anyhow::Result<Self> {
+    fn again(kept: Kept, file: &Path) -> anyhow::Result<Self> {
         let addresses = AddressPlan::new(kept.index)
             .with_context(|| format!("{}: field index", file.display()))?;
         let guard = listen(addresses.node(), GUARD_PORT).map_err(|error| {

@@ -64,6 +64,6 @@ fn refuse(user: &User, request: &Request) -> ApiError {
         request.uri().path()
     );
     let mut error = ApiError::new(StatusCode::FORBIDDEN, "Forbidden", message);
-    error.details = Some(serde_json::json!({}));
+    error.details = Some(Box::new(serde_json::json!({})));
     error
 }

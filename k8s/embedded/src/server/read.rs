@@ -83,8 +83,8 @@ fn revision(call: &Call<'_>, name: &str) -> Result<Option<u64>, ApiError> {
             "Timeout",
             format!("Timeout: Too large resource version: {asked}, current: {current}"),
         );
-        error.details = Some(json!({"causes": [
-            {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]}));
+        error.details = Some(Box::new(json!({"causes": [
+            {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]})));
         error.retry_after = Some(1);
         return Err(error);
     }

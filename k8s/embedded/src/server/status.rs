@@ -17,11 +17,9 @@ pub struct ApiError {
     /// What a person reads.
     pub message: String,
     /// The object and the causes.
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
-    /// `metadata` of the status: a continue token for an expired list.
-    pub metadata: Map<String, Value>,
 }
 
 /// One field that is wrong.
@@ -44,7 +42,6 @@ impl ApiError {
             message: message.into(),
             details: None,
             retry_after: None,
-            metadata: Map::new(),
         }
     }
 
@@ -55,7 +52,7 @@ impl ApiError {
                 details.insert(key.into(), value.into());
             }
         }
-        self.details = Some(Value::Object(details));
+        self.details = Some(Box::new(Value::Object(details)));
         self
     }
 
@@ -202,7 +199,7 @@ impl ApiError {
             "InternalError",
             format!("Internal error occurred: {message}"),
         );
-        error.details = Some(json!({"causes": [{"message": message}]}));
+        error.details = Some(Box::new(json!({"causes": [{"message": message}]})));
         error
     }
 
@@ -226,7 +223,7 @@ impl ApiError {
         let mut status = json!({
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": self.metadata,
+            "metadata": {},
             "status": "Failure",
             "message": self.message,
         });
@@ -234,7 +231,7 @@ impl ApiError {
             status["reason"] = self.reason.as_str().into();
         }
         if let Some(details) = &self.details {
-            status["details"] = details.clone();
+            status["details"] = Value::clone(details);
         }
         if let Some(seconds) = self.retry_after {
             status["details"]["retryAfterSeconds"] = seconds.into();

@@ -192,7 +192,7 @@ fn patch_error(call: &Call<'_>, error: &patch::PatchError) -> ApiError {
     let mut answer = ApiError::new(code, reason, error.to_string());
     if code == StatusCode::UNPROCESSABLE_ENTITY {
         tracing::debug!(name = call.target.name(), ?error, "patch refused");
-        answer.details = Some(json!({}));
+        answer.details = Some(Box::new(json!({})));
     }
     answer
 }
@@ -292,7 +292,7 @@ fn merged(
         let mut answer = ApiError::new(code, reason, error.to_string());
         let causes = error.causes();
         if !causes.is_empty() {
-            answer.details = Some(json!({"causes": causes}));
+            answer.details = Some(Box::new(json!({"causes": causes})));
         }
         answer
     })
