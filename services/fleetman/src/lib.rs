@@ -43,29 +43,30 @@ pub mod webapp;
 /// The port that the services listen on unless told otherwise.
 pub const PORT: u16 = 8080;
 
-/// The services of fleetman, as subcommands.
+/// The services of fleetman, as subcommands. Their `--version` is that of the service, so that of a
+/// command line around them must not be theirs too.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Drives five trucks along their routes and reports where they are.
-    #[command(alias = "fleetman-position-simulator")]
+    #[command(alias = "fleetman-position-simulator", disable_version_flag = true)]
     PositionSimulator(position_simulator::Args),
     /// Keeps the trucks' positions.
-    #[command(alias = "fleetman-position-tracker")]
+    #[command(alias = "fleetman-position-tracker", disable_version_flag = true)]
     PositionTracker(position_tracker::Args),
     /// Works out the trucks' speeds.
-    #[command(alias = "fleetman-vehicle-telemetry")]
+    #[command(alias = "fleetman-vehicle-telemetry", disable_version_flag = true)]
     VehicleTelemetry(vehicle_telemetry::Args),
     /// Knows the drivers and their photos.
-    #[command(alias = "fleetman-staff-service")]
+    #[command(alias = "fleetman-staff-service", disable_version_flag = true)]
     StaffService(staff_service::Args),
     /// Knows where photos are, for the oldest staff-service.
-    #[command(alias = "fleetman-photo-service")]
+    #[command(alias = "fleetman-photo-service", disable_version_flag = true)]
     PhotoService(photo_service::Args),
     /// What the web page may ask.
-    #[command(alias = "fleetman-api-gateway")]
+    #[command(alias = "fleetman-api-gateway", disable_version_flag = true)]
     ApiGateway(api_gateway::Args),
     /// The web page with the map.
-    #[command(alias = "fleetman-webapp")]
+    #[command(alias = "fleetman-webapp", disable_version_flag = true)]
     Webapp(webapp::Args),
 }
 
@@ -85,5 +86,71 @@ impl Command {
             Self::Webapp(args) => args.run().await?,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::Command;
+    use crate::{staff_service::Variant, webapp::Edition};
+
+    #[derive(Parser)]
+    #[command(version, propagate_version = true)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn parse(line: &str) -> Option<Command> {
+        let words = std::iter::once("x").chain(line.split(' '));
+        Cli::try_parse_from(words).ok().map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_commands_fit_into_a_command_line_with_a_version_of_its_own() {
+        Cli::command().debug_assert();
+        for name in [
+            "position-simulator",
+            "position-tracker",
+            "vehicle-telemetry",
+            "staff-service",
+            "photo-service",
+            "api-gateway",
+            "webapp",
+        ] {
+            assert!(parse(name).is_some(), "{name}");
+            assert!(
+                parse(&format!("fleetman-{name} --listen-port 8080")).is_some(),
+                "{name}"
+            );
+        }
+        let Some(Command::StaffService(staff)) =
+            parse("staff-service --version risky --variant bad --bad-rate 0.5 --bad-delay 1s")
+        else {
+            panic!("not understood");
+        };
+        assert_eq!(
+            (staff.version.as_str(), staff.variant),
+            ("risky", Variant::Bad)
+        );
+        assert!(matches!(
+            parse("webapp --version experimental"),
+            Some(Command::Webapp(webapp)) if webapp.version == Edition::Experimental
+        ));
+        for line in [
+            "staff-service --bad-rate 2",
+            "staff-service --bad-delay soon",
+            "staff-service --variant worse",
+            "webapp --version v1",
+            "api-gateway --staff-service ftp://x",
+        ] {
+            assert!(parse(line).is_none(), "{line}");
+        }
+        assert!(matches!(
+            parse("api-gateway --no-header-propagation"),
+            Some(Command::ApiGateway(gateway)) if gateway.propagation.no_header_propagation
+        ));
     }
 }

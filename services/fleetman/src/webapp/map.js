@@ -158,21 +158,26 @@ class MapView {
     this.draw();
   }
 
-  // `crowded` says whether something more important is at a point of the screen.
+  // `crowded` says whether something more important is at a point of the screen, `onDraw` draws that.
   draw() {
     const unit = this.unit;
     const transform = `translate(${this.width / 2} ${this.height / 2}) scale(${unit}) translate(${-this.x} ${-this.y})`;
-    this.land.setAttribute("transform", transform);
-    this.trail.setAttribute("transform", transform);
-    this.box.toggleAttribute("data-far", this.zoom < 13.2);
+    // Painting the land anew is what costs; most of the time only trucks have moved.
+    if (transform !== this.painted) {
+      this.painted = transform;
+      this.land.setAttribute("transform", transform);
+      this.trail.setAttribute("transform", transform);
+      this.box.toggleAttribute("data-far", this.zoom < 13.2);
+      this.drawScale();
+    }
     for (const label of this.labels) {
       const [x, y] = this.onScreen(label.place);
       const shown = this.zoom >= label.from && this.zoom < label.to && x > -80 && y > -20 && x < this.width + 80 && y < this.height + 20
         && !this.crowded?.(x, y);
-      label.text.style.display = shown ? "" : "none";
+      if (shown !== label.shown) label.text.style.display = shown ? "" : "none";
+      label.shown = shown;
       if (shown) label.text.setAttribute("transform", `translate(${round(x)} ${round(y)})`);
     }
-    this.drawScale();
     this.onDraw?.();
   }
 
