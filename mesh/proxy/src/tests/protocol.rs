@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Request, Version};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_config::Snapshot;
@@ -184,6 +184,55 @@ async fn a_grpc_call_to_nobody_gets_a_grpc_status() {
     assert_eq!((answer.status, answer.body.as_str()), (200, ""));
     assert_eq!(answer.header("grpc-status"), Some("14"));
     assert_eq!(answer.header("grpc-message"), Some("no healthy upstream"));
+}
+
+/// A gRPC server that answers each message with itself and `grpc-status: 5` in trailers.
+async fn grpc_server() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async {
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", 5.into());
+            let body = request.into_body().collect().await?.to_bytes();
+            let body = Full::new(body).with_trailers(async move { Some(Ok(trailers)) });
+            Ok::<_, hyper::Error>(http::Response::new(body))
+        });
+        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    });
+    address
+}
+
+#[tokio::test]
+async fn grpc_keeps_its_trailers_and_is_counted_by_its_status() {
+    let mut snapshot = snapshot("outbound", json!([forward("web", json!({}))]), &[]);
+    let endpoints = [grpc_server().await];
+    add_cluster(
+        &mut snapshot,
+        "web",
+        &endpoints,
+        json!({ "protocol": "http2" }),
+    );
+    let mesh = Mesh::start(snapshot);
+    let stream = TcpStream::connect(mesh.address("http")).await.unwrap();
+    let handshake = client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://web/pkg.S/M").header("content-type", "application/grpc");
+    let request = request
+        .header("te", "trailers")
+        .body(Full::<Bytes>::from("message"));
+    let response = sender.send_request(request.unwrap()).await.unwrap();
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["grpc-status"], "5");
+    assert_eq!(body.to_bytes(), "message");
+    mesh.line();
+    let metrics = crate::admin::stats::prometheus(&mesh.proxy);
+    let labels = "request_protocol=\"grpc\",response_code=\"200\",grpc_response_status=\"5\"";
+    assert!(metrics.contains(labels), "{metrics}");
 }
 
 #[tokio::test]
