@@ -14,6 +14,7 @@ mod actions;
 mod clusters;
 mod destination_rules;
 mod gateway;
+mod host_index;
 mod inbound;
 mod matches;
 mod routes;
@@ -30,6 +31,8 @@ use mesh_api::{DestinationRule, Gateway, Resource, VirtualService};
 use mesh_config::{FilterChain, Node, ProxyId, Role, RouteConfiguration, Snapshot};
 
 use crate::world::{Objects, Pod, World};
+use host_index::HostIndex;
+
 pub(crate) use clusters::ClusterView;
 pub(crate) use gateway::shared_hosts;
 
@@ -59,7 +62,9 @@ pub struct Compiler {
     world: Arc<World>,
     version: u64,
     virtual_services: Vec<Arc<Resource<VirtualService>>>,
-    destination_rules: Vec<Arc<Resource<DestinationRule>>>,
+    /// HTTP rules for sidecars.
+    on_mesh: HostIndex<VirtualService>,
+    destination_rules: HostIndex<DestinationRule>,
     gateways: Vec<Arc<Resource<Gateway>>>,
     /// Some rule asks for the labels or the namespace of the caller.
     asks_for_labels: bool,
@@ -77,7 +82,10 @@ impl Compiler {
             .flat_map(|rule| &rule.r#match)
             .any(|block| !block.source_labels.is_empty());
         Self {
-            destination_rules: oldest_first(&world.destination_rules),
+            on_mesh: HostIndex::new(&virtual_services, virtual_hosts::mesh_hosts),
+            destination_rules: HostIndex::new(&oldest_first(&world.destination_rules), |rule| {
+                vec![&rule.host]
+            }),
             gateways: oldest_first(&world.gateways),
             virtual_services,
             asks_for_labels,

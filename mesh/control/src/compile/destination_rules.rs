@@ -1,6 +1,6 @@
 //! Which DestinationRule is in force, and what it says for a port and a subset.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use mesh_api::{
     DestinationRule, Host, Resource,
@@ -10,7 +10,7 @@ use mesh_api::{
 };
 use mesh_config::LbPolicy;
 
-use super::visibility::visible;
+use super::{host_index::HostIndex, visibility::visible};
 use crate::ROOT_NAMESPACE;
 
 /// Istio's default of `connectTimeout`.
@@ -27,23 +27,20 @@ pub(crate) struct Effective<'a> {
 /// Looks in the caller's namespace, then in the service's, then in the root namespace; the first
 /// with a matching rule decides, an exact host before the longest wildcard.
 pub(crate) fn lookup<'a>(
-    rules: &'a [Arc<Resource<DestinationRule>>],
+    rules: &'a HostIndex<DestinationRule>,
     caller: &str,
-    host: &Host,
+    host: &'a Host,
     service_namespace: &str,
 ) -> Effective<'a> {
     let own = (caller != ROOT_NAMESPACE).then_some(caller);
     for namespace in own.into_iter().chain([service_namespace, ROOT_NAMESPACE]) {
-        let candidates = rules.iter().filter_map(|rule| {
-            let metadata = &rule.metadata;
-            let named = Host::resolve(&rule.spec.host, &metadata.namespace);
-            (metadata.namespace == namespace
+        let in_force = |rule: &Resource<DestinationRule>| {
+            rule.metadata.namespace == namespace
                 && rule.spec.workload_selector.is_none()
                 && visible(&rule.spec.export_to, namespace, caller)
-                && named.covers(host))
-            .then_some((named, &rule.spec))
-        });
-        let candidates: Vec<_> = candidates.collect();
+        };
+        let covering = rules.covering(host).filter(|(_, rule)| in_force(rule));
+        let candidates: Vec<_> = covering.map(|(named, rule)| (named, &rule.spec)).collect();
         let specific = |named: &Host| (!named.is_wildcard(), named.as_str().len());
         let Some(best) = candidates
             .iter()
@@ -135,12 +132,14 @@ fn lb_policy(simple: Option<SimpleLb>) -> LbPolicy {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn rules(specs: Vec<(&str, Value)>) -> Vec<Arc<Resource<DestinationRule>>> {
-        let rule = |(namespace, spec): (&str, Value)| {
+    fn rules(specs: &[(&str, Value)]) -> HostIndex<DestinationRule> {
+        let rule = |(namespace, spec): &(&str, Value)| {
             let object =
                 json!({"metadata": {"name": "rule", "namespace": namespace}, "spec": spec});
             Arc::new(
@@ -149,11 +148,13 @@ mod tests {
                     .resource,
             )
         };
-        specs.into_iter().map(rule).collect()
+        let rules: Vec<_> = specs.iter().map(rule).collect();
+        HostIndex::new(&rules, |rule| vec![&rule.host])
     }
 
-    fn subsets(rules: &[Arc<Resource<DestinationRule>>], caller: &str) -> Vec<String> {
-        let found = lookup(rules, caller, &Host::service("web", "shop"), "shop");
+    fn subsets(rules: &HostIndex<DestinationRule>, caller: &str) -> Vec<String> {
+        let host = Host::service("web", "shop");
+        let found = lookup(rules, caller, &host, "shop");
         found
             .subsets
             .iter()
@@ -168,24 +169,24 @@ mod tests {
     #[test]
     fn the_callers_namespace_then_the_services_then_the_root() {
         let host = "web.shop.svc.cluster.local";
-        let all = rules(vec![
+        let all = [
             (ROOT_NAMESPACE, rule("*.local", "root")),
             ("shop", rule("web", "service")),
             ("here", rule(host, "caller")),
-        ]);
-        assert_eq!(subsets(&all, "here"), ["caller"]);
-        assert_eq!(subsets(&all, "elsewhere"), ["service"]);
-        assert_eq!(subsets(&all[..1], "elsewhere"), ["root"]);
+        ];
+        assert_eq!(subsets(&rules(&all), "here"), ["caller"]);
+        assert_eq!(subsets(&rules(&all), "elsewhere"), ["service"]);
+        assert_eq!(subsets(&rules(&all[..1]), "elsewhere"), ["root"]);
     }
 
     #[test]
     fn the_exact_host_comes_before_the_longest_wildcard_and_equals_unite() {
-        let all = rules(vec![
+        let all = rules(&[
             ("shop", rule("*.svc.cluster.local", "short")),
             ("shop", rule("*.shop.svc.cluster.local", "long")),
         ]);
         assert_eq!(subsets(&all, "shop"), ["long"]);
-        let all = rules(vec![
+        let all = rules(&[
             ("shop", rule("*", "any")),
             ("shop", rule("web", "v1")),
             ("shop", rule("web", "v2")),
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn rules_that_are_not_exported_are_not_seen() {
-        let all = rules(vec![(
+        let all = rules(&[(
             "shop",
             json!({"host": "web", "exportTo": ["."], "subsets": [{"name": "v1"}]}),
         )]);
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn ports_replace_and_subsets_override() {
-        let all = rules(vec![(
+        let all = rules(&[(
             "shop",
             json!({
                 "host": "web",
@@ -216,7 +217,8 @@ mod tests {
                 "subsets": [{"name": "v1", "trafficPolicy": {"loadBalancer": {"simple": "LEAST_CONN"}}}],
             }),
         )]);
-        let found = lookup(&all, "shop", &Host::service("web", "shop"), "shop");
+        let host = Host::service("web", "shop");
+        let found = lookup(&all, "shop", &host, "shop");
         let second = Duration::from_secs(1);
         assert_eq!(found.settings(80, None), (LbPolicy::RoundRobin, second));
         assert_eq!(

@@ -16,35 +16,34 @@ use crate::world::{OutboundPolicy, Pod, Service};
 /// Istio routes hosts that are no service on this port only.
 const PORT_OF_OTHER_HOSTS: u16 = 80;
 
-/// The VirtualServices that apply to the sidecars of a namespace, oldest first.
-pub(super) fn on_mesh<'a>(
-    compiler: &'a Compiler,
-    namespace: &'a str,
-) -> impl Iterator<Item = &'a Arc<Resource<VirtualService>>> {
-    compiler.virtual_services.iter().filter(move |resource| {
-        let metadata = &resource.metadata;
-        let spec = &resource.spec;
-        visible(&spec.export_to, &metadata.namespace, namespace)
-            && (spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh"))
-    })
+/// The hosts for which a VirtualService has HTTP rules for sidecars.
+pub(super) fn mesh_hosts(spec: &VirtualService) -> Vec<&str> {
+    let on_mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh");
+    let hosts = spec
+        .hosts
+        .iter()
+        .filter(|_| on_mesh && !spec.http.is_empty());
+    hosts.map(String::as_str).collect()
 }
 
 /// The VirtualService that speaks for a service: of those that name it most specifically the oldest.
 pub(super) fn speaker<'a>(
     compiler: &'a Compiler,
-    namespace: &'a str,
-    host: &Host,
+    namespace: &str,
+    host: &'a Host,
 ) -> Option<&'a Arc<Resource<VirtualService>>> {
     let mut best = None;
     let mut best_rank = (false, 0);
-    for resource in on_mesh(compiler, namespace).filter(|resource| !resource.spec.http.is_empty()) {
-        for name in &resource.spec.hosts {
-            let named = Host::resolve(name, &resource.metadata.namespace);
-            let rank = (!named.is_wildcard(), named.as_str().len());
-            if named.covers(host) && (best.is_none() || rank > best_rank) {
-                best = Some(resource);
-                best_rank = rank;
-            }
+    for (named, resource) in compiler.on_mesh.covering(host) {
+        let rank = (!named.is_wildcard(), named.as_str().len());
+        let seen = visible(
+            &resource.spec.export_to,
+            &resource.metadata.namespace,
+            namespace,
+        );
+        if seen && (best.is_none() || rank > best_rank) {
+            best = Some(resource);
+            best_rank = rank;
         }
     }
     best
@@ -88,16 +87,25 @@ pub(super) fn table<'a>(
 fn other_hosts(compiler: &Compiler, context: &Context<'_>) -> Vec<VirtualHost> {
     let mut seen = BTreeSet::new();
     let mut hosts = Vec::new();
-    for resource in
-        on_mesh(compiler, context.namespace).filter(|resource| !resource.spec.http.is_empty())
-    {
-        for name in &resource.spec.hosts {
+    for resource in &compiler.virtual_services {
+        if !visible(
+            &resource.spec.export_to,
+            &resource.metadata.namespace,
+            context.namespace,
+        ) {
+            continue;
+        }
+        for name in mesh_hosts(&resource.spec) {
             let host = Host::resolve(name, &resource.metadata.namespace);
-            let known = compiler
-                .world
-                .services
-                .values()
-                .any(|service| host.covers(&service.host));
+            let world = &compiler.world;
+            let known = if host.is_wildcard() {
+                world
+                    .services
+                    .values()
+                    .any(|service| host.covers(&service.host))
+            } else {
+                world.service(&host).is_some()
+            };
             if !known && seen.insert(host.clone()) {
                 hosts.push(VirtualHost {
                     name: format!("{host}:{}", context.port),
