@@ -81,7 +81,7 @@ fn relative(path: &str) -> Result<PathBuf, String> {
 }
 
 /// Names of the volumes that some container mounts. Others are not looked at, as on a real node.
-fn mounted<'a>(spec: &'a PodSpec) -> impl Iterator<Item = &'a Volume> {
+fn mounted(spec: &PodSpec) -> impl Iterator<Item = &Volume> {
     let used = |name: &str| {
         spec.containers
             .iter()
