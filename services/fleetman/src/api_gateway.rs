@@ -71,7 +71,15 @@ impl Args {
             &self.serve,
             crate::PORT,
             Settings::default(),
-            |kit: &Kit| router(kit, config),
+            |kit: &Kit| {
+                tracing::info!(
+                    position_tracker = %config.position_tracker,
+                    staff_service = %config.staff_service,
+                    no_header_propagation = config.propagation.no_header_propagation,
+                    "configuration"
+                );
+                router(kit, config)
+            },
         )
         .await
     }

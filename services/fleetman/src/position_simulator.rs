@@ -63,6 +63,7 @@ impl Args {
             crate::PORT,
             Settings::default(),
             |kit: &Kit| {
+                tracing::info!(position_tracker = %self.position_tracker, "configuration");
                 // Ends with the process: there is nothing that it would have to put in order.
                 tokio::spawn(drive(fleet, kit.client.clone(), self.position_tracker));
                 router()

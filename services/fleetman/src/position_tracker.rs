@@ -70,7 +70,15 @@ impl Args {
             &self.serve,
             crate::PORT,
             Settings::default(),
-            |kit: &Kit| router(kit, config),
+            |kit: &Kit| {
+                tracing::info!(
+                    vehicle_telemetry = %config.vehicle_telemetry,
+                    staff_service = %config.staff_service,
+                    no_header_propagation = config.propagation.no_header_propagation,
+                    "configuration"
+                );
+                router(kit, config)
+            },
         )
         .await
     }

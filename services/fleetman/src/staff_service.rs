@@ -84,7 +84,10 @@ impl Args {
             &self.serve,
             crate::PORT,
             Settings::default(),
-            |kit: &Kit| router(kit, config),
+            |kit: &Kit| {
+                tracing::info!(?config, "configuration");
+                router(kit, config)
+            },
         )
         .await
     }

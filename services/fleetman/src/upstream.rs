@@ -14,8 +14,14 @@ const MAX_ANSWER: usize = 2 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The address of a service that is called, for example `http://fleetman-staff-service:8080`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Upstream(Url);
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
 
 impl FromStr for Upstream {
     type Err = String;

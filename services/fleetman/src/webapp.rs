@@ -68,7 +68,10 @@ impl Args {
             &self.serve,
             crate::PORT,
             Settings::default(),
-            |kit: &Kit| router(kit, self.version, self.api_gateway),
+            |kit: &Kit| {
+                tracing::info!(api_gateway = %self.api_gateway, "configuration");
+                router(kit, self.version, self.api_gateway)
+            },
         )
         .await
     }

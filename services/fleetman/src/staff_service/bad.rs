@@ -1,5 +1,6 @@
 //! How the bad variant misbehaves.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,11 +11,17 @@ use rand::{RngExt as _, SeedableRng as _};
 pub const RATE: f64 = 0.7;
 
 /// Every request waits a random while, and many fail then.
-#[derive(Debug)]
 pub struct Badness {
     rate: f64,
     longest: Duration,
     random: Mutex<StdRng>,
+}
+
+impl fmt::Debug for Badness {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rate, longest, .. } = self;
+        write!(formatter, "{rate} fail after up to {longest:?}")
+    }
 }
 
 impl Badness {
