@@ -198,3 +198,89 @@ fn gateway_clashes(world: &World, messages: &mut BTreeMap<ObjectId, Vec<Message>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn codes(objects: &[Value]) -> Vec<(String, &'static str)> {
+        let mut world = World::default();
+        let service = json!({"kind": "Service", "metadata": {"name": "web", "namespace": "ns"},
+            "spec": {"ports": [{"port": 80}, {"port": 81}]}});
+        for object in objects.iter().chain([&service]) {
+            let mut object = object.clone();
+            object["metadata"]["namespace"] = json!("ns");
+            world.insert(&object).unwrap();
+        }
+        let found = of_world(&Compiler::new(Arc::new(world), 1));
+        let each = found.into_iter().flat_map(|((_, (_, name)), messages)| {
+            messages
+                .into_iter()
+                .map(move |message| (name.clone(), message.code))
+        });
+        each.collect()
+    }
+
+    fn service(name: &str, day: u8, spec: Value) -> Value {
+        let created = format!("2026-01-0{day}T00:00:00Z");
+        json!({"kind": "VirtualService", "metadata": {"name": name, "creationTimestamp": created}, "spec": spec})
+    }
+
+    fn to(destination: Value) -> Value {
+        json!([{"route": [{"destination": destination}]}])
+    }
+
+    #[test]
+    fn missing_hosts_subsets_ports_and_gateways_are_named() {
+        for (destination, code) in [
+            (
+                json!({"host": "nowhere", "port": {"number": 80}}),
+                "IST0101",
+            ),
+            (
+                json!({"host": "web", "subset": "v9", "port": {"number": 80}}),
+                "IST0101",
+            ),
+            (json!({"host": "web", "port": {"number": 82}}), "IST0101"),
+            (json!({"host": "web"}), "IST0112"),
+        ] {
+            let spec = json!({"hosts": ["web"], "http": to(destination.clone())});
+            assert_eq!(
+                codes(&[service("vs", 1, spec)]),
+                [("vs".to_owned(), code)],
+                "{destination}"
+            );
+        }
+        let good = to(json!({"host": "web", "port": {"number": 80}}));
+        let spec = json!({"hosts": ["web"], "gateways": ["gone"], "http": good});
+        assert_eq!(
+            codes(&[service("vs", 1, spec)]),
+            [("vs".to_owned(), "IST0101")]
+        );
+    }
+
+    #[test]
+    fn the_younger_of_two_for_one_host_is_told() {
+        let spec =
+            json!({"hosts": ["web"], "http": to(json!({"host": "web", "port": {"number": 80}}))});
+        let both = [service("a", 2, spec.clone()), service("b", 1, spec)];
+        assert_eq!(codes(&both), [("a".to_owned(), "IST0109")]);
+    }
+
+    #[test]
+    fn gateways_that_clash_are_told() {
+        let gateway = |name: &str, host: &str| {
+            json!({"kind": "Gateway", "metadata": {"name": name}, "spec": {"selector": {"istio": "ingressgateway"},
+                "servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": [host]}]}})
+        };
+        assert_eq!(
+            codes(&[gateway("a", "*"), gateway("b", "*")]),
+            [("b".to_owned(), "IST0145")]
+        );
+        assert!(codes(&[gateway("a", "*"), gateway("b", "b.test")]).is_empty());
+    }
+}
