@@ -76,14 +76,15 @@ impl Args {
         Ok(())
     }
 
-    /// Hello has log lines of its own, which labs count: the access log of every service would be
-    /// a second line for the same request. Another `LOG_LEVEL` than the default brings it back.
+    /// Hello has log lines of its own, which labs count: the kit's lines about requests and injected
+    /// errors would be a second one for the same request. Another `LOG_LEVEL` than the default brings it back.
     fn telemetry(&self) -> TelemetryArgs {
         let mut telemetry = self.serve.telemetry.clone();
         if telemetry.log_level.to_string() == "info" {
             telemetry.log_level = telemetry
                 .log_level
-                .with_target("dojo_kit::service", tracing::Level::WARN);
+                .with_target("dojo_kit::service", tracing::Level::WARN)
+                .with_target("dojo_kit::chaos", tracing::Level::WARN);
         }
         telemetry
     }
@@ -297,6 +298,7 @@ mod tests {
         };
         let info = tracing::Level::INFO;
         assert!(!level(&[]).would_enable("dojo_kit::service", &info));
+        assert!(!level(&[]).would_enable("dojo_kit::chaos::layer", &info));
         assert!(level(&[]).would_enable("hello", &info));
         assert!(level(&["--log-level", "debug"]).would_enable("dojo_kit::service", &info));
     }

@@ -207,7 +207,16 @@ async fn echo(bin: Bin, parts: Parts, body: Body, name_method: bool) -> Response
         uri: parts.uri.clone(),
         headers: parts.headers.clone(),
     };
-    let Ok(body) = to_bytes(body, bin.max_body).await else {
+    // A body that announces that it is too large is refused before any of it is sent.
+    let announced = asked
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let body = match announced {
+        Some(length) if length > bin.max_body => None,
+        _ => to_bytes(body, bin.max_body).await.ok(),
+    };
+    let Some(body) = body else {
         return problem(
             StatusCode::PAYLOAD_TOO_LARGE,
             &format!(

@@ -4,10 +4,12 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::HeaderMap;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::json;
 
 use crate::JSON;
+use crate::rest::MAX_BODY;
 
 /// Why a request is not served. It becomes JSON in [`dress`], where the path is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +50,11 @@ impl IntoResponse for Problem {
 pub async fn dress(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
+    let response = if announces_too_much(request.headers()) {
+        StatusCode::PAYLOAD_TOO_LARGE.into_response()
+    } else {
+        next.run(request).await
+    };
     let status = response.status();
     let message = match response.extensions().get::<Problem>() {
         Some(problem) => problem.message.clone(),
@@ -72,6 +78,15 @@ pub async fn dress(request: Request, next: Next) -> Response {
         dressed.headers_mut().insert(ALLOW, allow);
     }
     dressed
+}
+
+/// Whether a body is known to be too large before any of it is read: a client that asks first
+/// (`Expect: 100-continue`) then need not send it.
+fn announces_too_much(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
+        .is_some_and(|length| length > MAX_BODY as u64)
 }
 
 /// Now, as Spring Boot 2.1 writes it: `2023-11-13T05:31:22.565+0000`.
