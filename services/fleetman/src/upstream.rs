@@ -75,7 +75,7 @@ impl Upstream {
         let url = self.url(segments);
         let failed = |error: reqwest::Error| CallError {
             kind: Kind::of(&error),
-            causes: causes(&error),
+            cause: cause(&error),
             call: format!("{method} {url}"),
         };
         let mut request = client
@@ -94,7 +94,7 @@ impl Upstream {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(CallError {
                     kind: Kind::Broken,
-                    causes: format!("the answer is larger than {MAX_ANSWER} bytes"),
+                    cause: format!("the answer is larger than {MAX_ANSWER} bytes"),
                     call: format!("{method} {url}"),
                 });
             }
@@ -132,7 +132,7 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct CallError {
     kind: Kind,
-    causes: String,
+    cause: String,
     call: String,
 }
 
@@ -165,25 +165,22 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, causes, call } = self;
+        let Self { kind, cause, call } = self;
         match kind {
             Kind::TimedOut => write!(formatter, "Read timed out executing {call}"),
-            Kind::Unreachable if causes.contains("refused") => {
+            Kind::Unreachable if cause.contains("refused") => {
                 write!(formatter, "Connection refused executing {call}")
             }
-            _ => write!(formatter, "{causes} executing {call}"),
+            _ => write!(formatter, "{cause} executing {call}"),
         }
     }
 }
 
 /// The last cause of an error: the ones before it only say that sending failed.
-fn causes(error: &reqwest::Error) -> String {
+pub(crate) fn cause(error: &reqwest::Error) -> String {
     let mut last: &dyn std::error::Error = error;
     while let Some(cause) = last.source() {
         last = cause;
-    }
-    if last.source().is_none() && std::ptr::eq(last, error as &dyn std::error::Error) {
-        return error.to_string();
     }
     last.to_string()
 }

@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, Stream};
 
 use super::error_page;
-use crate::upstream::Upstream;
+use crate::upstream::{self, Upstream};
 
 /// How long the gateway may be silent, before its answer or within it.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
@@ -65,7 +65,7 @@ pub(super) async fn forward(
     match tokio::time::timeout(READ_TIMEOUT, sent).await {
         Ok(Ok(answer)) => pass_on(answer),
         Ok(Err(error)) => {
-            tracing::error!("cannot ask {target}: {error:?}");
+            tracing::error!("cannot ask {target}: {}", upstream::cause(&error));
             error_page(StatusCode::BAD_GATEWAY)
         }
         Err(_) => {
