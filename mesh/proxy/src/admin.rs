@@ -117,7 +117,9 @@ pub(crate) fn answer(
             lifecycle.quit.cancel();
             Page::text("OK\n".into())
         }
-        "/logging" => Page::text("active loggers:\n  proxy: info\n".into()),
+        "/logging" if query.0.is_empty() => Page::text("active loggers:\n  proxy: info\n".into()),
+        "/logging" => Page::text("levels are set when the proxy starts, with RUST_LOG\n".into())
+            .status(StatusCode::NOT_IMPLEMENTED),
         "/" | "/help" => Page::text(HELP.into()),
         _ => Page::text(format!("invalid path. {HELP}")).status(StatusCode::NOT_FOUND),
     }

@@ -148,6 +148,10 @@ impl Proxy {
                 listening.current.store(listener.clone());
                 continue;
             }
+            // What was told to stop does not begin again.
+            if self.shared.drain.is_cancelled() {
+                continue;
+            }
             match listen(&self.workers, listener) {
                 Ok(listening) => {
                     self.listening.insert(name.clone(), listening);
@@ -223,7 +227,7 @@ impl Proxy {
 }
 
 fn listen(workers: &[UnboundedSender<Command>], listener: &Arc<Listener>) -> io::Result<Listening> {
-    let first = socket::listen(listener.address, workers.len() > 1)?;
+    let first = bind(listener.address, workers.len() > 1)?;
     let bound = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..workers.len() {
@@ -245,6 +249,20 @@ fn listen(workers: &[UnboundedSender<Command>], listener: &Arc<Listener>) -> io:
         current,
         closed,
     })
+}
+
+/// Binds. A listener that was closed just now holds its address until its worker has noticed.
+fn bind(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    const ATTEMPTS: u32 = 10;
+    for _ in 1..ATTEMPTS {
+        match socket::listen(address, shared) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            bound => return bound,
+        }
+    }
+    socket::listen(address, shared)
 }
 
 /// What carries requests to the pod's own localhost.

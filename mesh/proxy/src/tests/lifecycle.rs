@@ -100,3 +100,23 @@ async fn a_drain_lets_requests_finish_and_has_an_end() {
         assert_eq!(answer.starts_with("HTTP/1.1 200"), finishes, "{answer}");
     }
 }
+
+#[tokio::test]
+async fn a_listener_may_be_renamed_on_its_address() {
+    let app = App::start("web").await;
+    let routes = json!([forward("web", json!({}))]);
+    let mut config = snapshot("outbound", routes, &[("web", &[app.address])]);
+    let mut mesh = Mesh::start(config.clone());
+    let mut listener = (*config.listeners["http"]).clone();
+    listener.address = mesh.address("http");
+    config.listeners.clear();
+    let fixed = std::sync::Arc::new(listener.clone());
+    config.listeners.insert("before".into(), fixed);
+    assert!(mesh.proxy.apply(config.clone()).is_empty());
+    config.listeners.clear();
+    listener.name = "http".into();
+    let renamed = std::sync::Arc::new(listener);
+    config.listeners.insert("http".into(), renamed);
+    assert!(mesh.proxy.apply(config).is_empty());
+    assert_eq!(mesh.get("/").await.status, 200);
+}
