@@ -69,9 +69,9 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<()> {
         let identity = Identity::new("booking", &self.version);
         let vaccine = base(&self.vaccine_url)?;
-        // About 28 requests per second and copy: a hundred users at once then wait about three
-        // seconds, which is the time limit of the autoscaling lab.
-        let times = (Duration::from_millis(35), Duration::from_millis(5));
+        // About 55 requests per second and copy: of a hundred users at once, about one in five then
+        // waits longer than three seconds, the time limit of the autoscaling lab.
+        let times = (Duration::from_millis(18), Duration::from_millis(3));
         let capacity = self.capacity.capacity(1, times.0, times.1);
         dojo_kit::run(
             identity,

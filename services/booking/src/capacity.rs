@@ -1,10 +1,16 @@
 //! How much a copy of a service can do: so many requests at a time, each of which takes some time
-//! and some CPU. The rest waits.
+//! and some CPU. The rest waits, and whose turn is next is a matter of luck.
+//!
+//! Luck makes overload show gradually: with a fair queue all requests would wait equally long, and
+//! either all or none would be in time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
+
+/// How many may wait before those whose clients have gone are removed.
+const CROWD: usize = 256;
 
 /// The flags of capacity.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,7 +42,10 @@ impl CapacityArgs {
         let workers = self.workers.unwrap_or(workers);
         let (time, cpu) = (self.work_time.unwrap_or(time), self.work_cpu.unwrap_or(cpu));
         Capacity {
-            workers: Arc::new(Semaphore::new(usize::from(workers))),
+            queue: Queue(Arc::new(Mutex::new(Places {
+                free: usize::from(workers),
+                waiting: Vec::new(),
+            }))),
             time,
             cpu,
         }
@@ -46,20 +55,87 @@ impl CapacityArgs {
 /// What a copy of a service can do; clones share it.
 #[derive(Clone, Debug)]
 pub struct Capacity {
-    workers: Arc<Semaphore>,
+    queue: Queue,
     time: Duration,
     cpu: Duration,
 }
 
 impl Capacity {
     /// Does the work that a request costs, when it is its turn. A request whose client has gone
-    /// leaves the queue (its future is dropped).
+    /// (its future is dropped) gives up its place.
     pub async fn work(&self) {
-        // The semaphore is never closed, so a permit always comes.
-        let permit = self.workers.acquire().await;
+        let turn = self.queue.turn().await;
         burn(self.cpu);
         tokio::time::sleep(self.time.saturating_sub(self.cpu)).await;
-        drop(permit);
+        drop(turn);
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Queue(Arc<Mutex<Places>>);
+
+#[derive(Debug)]
+struct Places {
+    free: usize,
+    waiting: Vec<oneshot::Sender<Turn>>,
+}
+
+/// The right to work; when it is dropped, wherever that happens, somebody else has it.
+#[derive(Debug)]
+struct Turn(Option<Queue>);
+
+impl Queue {
+    async fn turn(&self) -> Turn {
+        let called = {
+            let mut places = self.lock();
+            if places.free > 0 {
+                places.free -= 1;
+                return Turn(Some(self.clone()));
+            }
+            if places.waiting.len() >= CROWD {
+                places.waiting.retain(|one| !one.is_closed());
+            }
+            let (call, called) = oneshot::channel();
+            places.waiting.push(call);
+            called
+        };
+        // The caller's end is kept until it is used, so a turn always comes.
+        called.await.unwrap_or(Turn(None))
+    }
+
+    /// Gives a turn to one of those that still wait.
+    fn pass_on(self) {
+        let mut turn = Turn(Some(self.clone()));
+        loop {
+            let call = {
+                let mut places = self.lock();
+                if places.waiting.is_empty() {
+                    places.free += 1;
+                    // The place is free again, so this turn must not be passed on once more.
+                    turn.0 = None;
+                    return;
+                }
+                let lucky = rand::random_range(0..places.waiting.len());
+                places.waiting.swap_remove(lucky)
+            };
+            match call.send(turn) {
+                Ok(()) => return,
+                Err(back) => turn = back,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        // Every change is complete before anything in it can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0.take() {
+            queue.pass_on();
+        }
     }
 }
 
@@ -94,6 +170,38 @@ mod tests {
             one.await.expect("no panic");
         }
         assert_eq!(started.elapsed().as_millis(), 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_give_up_leave_their_place() {
+        let args = CapacityArgs {
+            workers: Some(1),
+            work_time: Some(Duration::from_secs(1)),
+            work_cpu: Some(Duration::ZERO),
+        };
+        let capacity = args.capacity(1, Duration::ZERO, Duration::ZERO);
+        let patience = Duration::from_millis(2500);
+        let all: Vec<_> = (0..2000)
+            .map(|_| {
+                let capacity = capacity.clone();
+                tokio::spawn(async move {
+                    tokio::time::timeout(patience, capacity.work())
+                        .await
+                        .is_ok()
+                })
+            })
+            .collect();
+        let mut served = 0;
+        for one in all {
+            served += usize::from(one.await.expect("no panic"));
+        }
+        assert_eq!(served, 2);
+        // Nobody's turn was lost.
+        tokio::time::timeout(patience, capacity.work())
+            .await
+            .expect("a turn");
+        let places = capacity.queue.lock();
+        assert_eq!((places.free, places.waiting.len()), (1, 0));
     }
 
     #[test]
