@@ -92,16 +92,20 @@ function drawLand(land) {
   for (const [, lat, lng, metres] of LAND.greens) draw("park", green(lat, lng, metres, random));
   const roads = [...new Map(ROADS.map((road) => [JSON.stringify(road.points), road])).values()]
     .map((road) => ({ d: smooth(road.points, road.closed), density: road.vehicle.startsWith("Village") ? .12 : .8 }));
-  for (const { d, density } of roads) {
+  const avenues = LAND.avenues.map((points) => ({ d: smooth(points, false), density: .8 }));
+  for (const { d, density } of [...roads, ...avenues]) {
     const { streets, houses } = town(d, density, random);
     draw("house", houses);
     draw("lane", streets);
   }
+  const avenue = avenues.map(({ d }) => d).join("");
   for (const river of LAND.rivers) {
     const d = smooth(river.points, false);
     draw("river", d);
     if (river.metres) draw("wide", d, { "stroke-width": river.metres * metresToUnits(river.points[0][0]) });
   }
+  draw("casing thin", avenue);
+  draw("road thin", avenue);
   for (const road of roads) draw("casing", road.d);
   for (const road of roads) draw("road", road.d);
 }

@@ -135,10 +135,11 @@ function row(name) {
 }
 
 const clock = (timestamp) => new Date(timestamp).toLocaleTimeString("en-GB", { hour12: false });
+const nobody = $("rows").firstElementChild;
 function renderList() {
   const sorted = [...vehicles].sort(([a], [b]) => a.localeCompare(b));
   const body = $("rows");
-  if (!sorted.length) return;
+  if (!sorted.length) return body.replaceChildren(nobody);
   if (body.children.length !== sorted.length || sorted.some(([, { row }], i) => body.children[i] !== row)) {
     const focused = document.activeElement;
     body.replaceChildren(...sorted.map(([, vehicle]) => vehicle.row));
