@@ -49,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("booking", &["dojo-kit", "spring"]),
     ("httpbin", &["dojo-kit"]),
     ("userlist", &["dojo-kit"]),
+    ("echo", &["dojo-kit"]),
     ("mesh-api", &[]),
     ("mesh-config", &[]),
     ("mesh-proxy", &["mesh-config"]),
