@@ -203,14 +203,15 @@ async fn install_mesh(
     Ok(())
 }
 
-/// Tells the gateway's load balancer which local ports to take.
+/// Tells the gateway's load balancer which local ports to take. Its status port, which only a load
+/// balancer in front of it would ask, is left out: two clusters could not both have it.
 fn set_gateway_ports(objects: &mut [Value], port: u16) {
     let gateway = objects.iter_mut().find(|object| {
         object["kind"] == "Service" && object["metadata"]["name"] == "istio-ingressgateway"
     });
     if let Some(gateway) = gateway {
         gateway["metadata"]["annotations"]["embedded.meshdojo.dev/load-balancer-ports"] =
-            format!("80={port},443={}", port + HTTPS_OFFSET).into();
+            format!("80={port},443={},15021=0", port + HTTPS_OFFSET).into();
     }
 }
 

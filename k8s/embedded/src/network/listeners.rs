@@ -108,7 +108,10 @@ pub fn wanted(service: &Service, plan: AddressPlan) -> (Vec<Wanted>, Option<Stri
                 .get(&number)
                 .copied()
                 .unwrap_or_else(|| default_local(number));
-            add(Ipv4Addr::LOCALHOST, local, Purpose::LoadBalancer);
+            // port 0 in the annotation: this one is not wanted on this machine
+            if local > 0 {
+                add(Ipv4Addr::LOCALHOST, local, Purpose::LoadBalancer);
+            }
         }
     }
     (list, mistake)
@@ -132,10 +135,10 @@ mod tests {
     #[test]
     fn a_load_balancer_has_all_three() {
         let (list, mistake) = addresses(json!({
-            "metadata": {"name": "gw", "annotations": {LOAD_BALANCER_PORTS: "80=18080"}},
+            "metadata": {"name": "gw", "annotations": {LOAD_BALANCER_PORTS: "80=18080,9000=0"}},
             "spec": {
                 "type": "LoadBalancer", "clusterIP": "127.20.128.9",
-                "ports": [{"port": 80, "nodePort": 30080}, {"port": 443}, {"port": 15021}],
+                "ports": [{"port": 80, "nodePort": 30080}, {"port": 443}, {"port": 15021}, {"port": 9000}],
             },
         }));
         assert_eq!(mistake, None);
@@ -149,6 +152,7 @@ mod tests {
                 "127.0.0.1:8443 LoadBalancer",
                 "127.20.128.9:15021 ClusterIp",
                 "127.0.0.1:15021 LoadBalancer",
+                "127.20.128.9:9000 ClusterIp",
             ]
         );
     }
