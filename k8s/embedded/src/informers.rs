@@ -67,6 +67,12 @@ pub fn key_of<K: Resource>(object: &K) -> ObjectKey {
     )
 }
 
+/// An object's resource version as a number, 0 if it is none.
+fn version_of<K: Resource>(object: &K) -> u64 {
+    let version = object.meta().resource_version.as_ref();
+    version.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
 /// Whether `new` may replace `old`: resource versions of one API server are ordered numbers.
 /// Those that are not (a foreign server) are taken as they come.
 fn is_newer<K: Resource>(new: &K, old: &K) -> bool {
@@ -147,8 +153,25 @@ impl<K: Resource + Clone> Cache<K> {
         self.notify();
     }
 
-    fn swap(&self, fresh: Objects<K>) {
-        *self.objects() = fresh;
+    fn swap(&self, mut fresh: Objects<K>) {
+        {
+            let mut objects = self.objects();
+            // what was written while the list was on its way is newer than all of the list, and
+            // the watch that follows the list will tell of it
+            let newest = fresh
+                .values()
+                .cloned()
+                .max_by_key(|o| version_of(o.as_ref()));
+            for (key, object) in std::mem::take(&mut *objects) {
+                let kept = newest
+                    .as_ref()
+                    .is_some_and(|n| version_of(object.as_ref()) > version_of(n.as_ref()));
+                if kept {
+                    fresh.insert(key, object);
+                }
+            }
+            *objects = fresh;
+        }
         self.state.synced.send_replace(true);
         self.notify();
     }

@@ -25,6 +25,11 @@ const NODE: &str = "node";
 
 /// Runs `test` on a cluster with address index `index`, then stops the cluster.
 async fn on_cluster<F: Future<Output = ()>>(index: u8, test: impl FnOnce(Client) -> F) {
+    // shown for a test that fails; another test may have been first
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
     let folder = tempfile::tempdir().unwrap();
     let plan = AddressPlan::new(index).unwrap();
     let server = server(folder.path(), plan);
@@ -274,9 +279,15 @@ async fn the_door_resolves_names_and_leaves_from_the_pod() {
         let pods: Api<Pod> = Api::default_namespaced(client.clone());
         let services: Api<Service> = Api::default_namespaced(client.clone());
         let slices: Api<EndpointSlice> = Api::default_namespaced(client);
-        create(&pods, &pod("p", json!({"containers": [shell("exec sleep 600")]}))).await;
+        create(
+            &pods,
+            &pod("p", json!({"containers": [shell("exec sleep 600")]})),
+        )
+        .await;
         let ip = ready(&pods, "p").await.status.unwrap().pod_ip.unwrap();
-        let backend = tokio::net::TcpListener::bind("127.205.0.1:0").await.unwrap();
+        let backend = tokio::net::TcpListener::bind("127.205.0.1:0")
+            .await
+            .unwrap();
         let port = backend.local_addr().unwrap().port();
         let params = PostParams::default();
         let service = json!({"metadata": {"name": "api"}, "spec": {"ports": [{"port": 80}]}});
@@ -290,7 +301,9 @@ async fn the_door_resolves_names_and_leaves_from_the_pod() {
         .unwrap();
         slices.create(&params, &slice).await.unwrap();
         let ask = async |request: &str| {
-            let mut door = tokio::net::TcpStream::connect(format!("{ip}:15099")).await.ok()?;
+            let mut door = tokio::net::TcpStream::connect(format!("{ip}:15099"))
+                .await
+                .ok()?;
             door.write_all(request.as_bytes()).await.ok()?;
             let mut answer = String::new();
             door.read_to_string(&mut answer).await.ok()?;
@@ -306,7 +319,8 @@ async fn the_door_resolves_names_and_leaves_from_the_pod() {
             stream.write_all(answer).await.unwrap();
             head
         };
-        let request = "GET http://api.default/x?y HTTP/1.1\r\nhost: api.default\r\nconnection: close\r\n\r\n";
+        let request =
+            "GET http://api.default/x?y HTTP/1.1\r\nhost: api.default\r\nconnection: close\r\n\r\n";
         // until the door has seen the Service's endpoint
         let asking = until(async || ask(request).await.filter(|a| a.starts_with("HTTP/1.1 200")));
         let (head, answer) = tokio::join!(serve, asking);
@@ -314,7 +328,10 @@ async fn the_door_resolves_names_and_leaves_from_the_pod() {
         assert!(answer.ends_with("ok"), "{answer}");
         let unknown = "GET http://nosuch/ HTTP/1.1\r\nhost: nosuch\r\nconnection: close\r\n\r\n";
         let answer = ask(unknown).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("no such service"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 502") && answer.contains("no such service"),
+            "{answer}"
+        );
     })
     .await;
 }

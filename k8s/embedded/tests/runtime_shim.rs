@@ -24,7 +24,11 @@ fn wait_until(what: &str, mut test: impl FnMut() -> bool) {
 #[test]
 fn a_container_dies_with_the_process_that_started_it() {
     let mut parent = Command::new("sh")
-        .args(["-c", "\"$0\" container-shim exec $$ sleep 600 & echo $!; wait", SHIM])
+        .args([
+            "-c",
+            "\"$0\" container-shim exec $$ sleep 600 & echo $!; wait",
+            SHIM,
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

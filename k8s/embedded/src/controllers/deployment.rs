@@ -12,7 +12,7 @@ use super::ownership::{controller_of, controller_reference, is_controlled_by, se
 use super::replica_set::{api_message, is_finished, manager};
 use super::rolling_update::{Bounds, Set, next_new, next_old};
 use super::{FIELD_MANAGER, earlier, ignore_races, keep};
-use crate::informers::{Informers, is_terminating, uid_of};
+use crate::informers::{Informers, is_terminating, key_of, uid_of};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -411,6 +411,11 @@ impl Controller {
         let mut again = None;
         let mut failed = None;
         for deployment in self.informers.deployments.list() {
+            // it may have changed or gone while others were written
+            let (namespace, name) = key_of(deployment.as_ref());
+            let Some(deployment) = self.informers.deployments.get(&namespace, &name) else {
+                continue;
+            };
             match self.reconcile(&deployment).await {
                 Ok(delay) => again = earlier(again, delay),
                 Err(error) => failed = Some(error),

@@ -19,6 +19,16 @@ use tokio_util::sync::CancellationToken;
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
+/// The kinds that [`nodes`] looks at.
+const WATCHED: [&str; 7] = [
+    "Deployment",
+    "ReplicaSet",
+    "Pod",
+    "Service",
+    "EndpointSlice",
+    "Endpoints",
+    "ServiceAccount",
+];
 
 /// An object as the collector sees it.
 #[derive(Debug, Clone)]
@@ -263,7 +273,8 @@ impl Collector {
             let api = Api::all_with(self.client.clone(), &resource);
             exists = found(api.get(&owner.name).await)?;
         }
-        if exists {
+        // the end of an owner that is watched will be seen; others are asked for once
+        if exists && !WATCHED.contains(&owner.kind.as_str()) {
             self.foreign_owners.insert(owner.uid.clone());
         }
         Ok(exists)

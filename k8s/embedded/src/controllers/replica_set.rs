@@ -4,7 +4,7 @@ use super::events::{EventType, Recorder, now};
 use super::merge_patch::merge_patch;
 use super::ownership::{controller_of, controller_reference, is_controlled_by, selects};
 use super::{FIELD_MANAGER, earlier, ignore_races, keep};
-use crate::informers::{Informers, is_terminating, uid_of};
+use crate::informers::{Informers, is_terminating, key_of, uid_of};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -263,6 +263,11 @@ impl Controller {
                 .any(|rs| rs.metadata.uid.as_deref() == Some(uid))
         });
         for rs in sets {
+            // it may have changed or gone while others were written
+            let (namespace, name) = key_of(rs.as_ref());
+            let Some(rs) = self.informers.replica_sets.get(&namespace, &name) else {
+                continue;
+            };
             match self.reconcile(&rs).await {
                 Ok(delay) => again = earlier(again, delay),
                 // one bad ReplicaSet must not stop the others
