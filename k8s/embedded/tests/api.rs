@@ -354,6 +354,11 @@ async fn pods_get_an_account_and_services_an_address() {
     assert_eq!(spec.service_account_name.as_deref(), Some("default"));
     assert_eq!(spec.containers[0].volume_mounts.as_ref().unwrap().len(), 1);
     assert_eq!(pod.status.unwrap().phase.as_deref(), Some("Pending"));
+    let label = json!({"metadata": {"labels": {"x": "y"}}});
+    let name = pod.metadata.name.unwrap();
+    pods.patch(&name, &PatchParams::default(), &Patch::Merge(&label))
+        .await
+        .unwrap();
 
     let services: Api<Service> = Api::default_namespaced(client);
     let service: Service = parse(json!({

@@ -212,7 +212,7 @@ fn go_text(value: &Value) -> String {
 }
 
 /// Removes what is null: to Kubernetes the same as absent.
-fn remove_nulls(value: &mut Value) {
+pub(super) fn remove_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|_, value| !value.is_null());
