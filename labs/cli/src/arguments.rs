@@ -28,7 +28,7 @@ pub enum Command {
     Env(NameArgs),
     /// Run one sample service alone, without a cluster
     #[command(subcommand)]
-    Service(bookinfo::Command),
+    Service(Service),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -70,9 +70,9 @@ pub struct NameArgs {
 pub struct UpArgs {
     #[command(flatten)]
     pub cluster: NameArgs,
-    /// Applications to run; `none` for the mesh alone
+    /// Applications to run
     #[arg(value_enum, default_value = "bookinfo")]
-    pub apps: Vec<App>,
+    pub apps: Vec<Choice>,
     /// Port of the ingress gateway on 127.0.0.1 [default: 8080, or the one used before]; HTTPS is 363 above it
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=65_172))]
     pub gateway_port: Option<u16>,
@@ -84,13 +84,153 @@ pub struct UpArgs {
     pub timeout: u64,
 }
 
-/// The applications that `up` knows.
+/// What `up` can be told to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum App {
+pub enum Choice {
     /// The bookstore: productpage, details, reviews v1 to v3, ratings
     Bookinfo,
-    /// No application
+    /// A haulage firm: vehicles on a live map, with staff photos in two versions
+    Fleetman,
+    /// hello-server in two deployments, one of which fails at random
+    Hello,
+    /// Istio's helloworld, v1 and v2
+    Helloworld,
+    /// A delivery service whose copies can be put down
+    Delivery,
+    /// simple-web and simple-backend: the fake service of the resilience lab
+    Simple,
+    /// booking, which calls vaccine
+    Booking,
+    /// httpbin: answers with what it was asked
+    Httpbin,
+    /// A list of users
+    Userlist,
+    /// A TCP echo, v1 and v2
+    Echo,
+    /// Every application
+    All,
+    /// No application: the mesh alone
     None,
+}
+
+/// An application with manifests in `k8s/apps`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum App {
+    Bookinfo,
+    Fleetman,
+    Hello,
+    Helloworld,
+    Delivery,
+    Simple,
+    Booking,
+    Httpbin,
+    Userlist,
+    Echo,
+}
+
+impl App {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Bookinfo,
+        Self::Fleetman,
+        Self::Hello,
+        Self::Helloworld,
+        Self::Delivery,
+        Self::Simple,
+        Self::Booking,
+        Self::Httpbin,
+        Self::Userlist,
+        Self::Echo,
+    ];
+
+    /// Name of its folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bookinfo => "bookinfo",
+            Self::Fleetman => "fleetman",
+            Self::Hello => "hello",
+            Self::Helloworld => "helloworld",
+            Self::Delivery => "delivery",
+            Self::Simple => "simple",
+            Self::Booking => "booking",
+            Self::Httpbin => "httpbin",
+            Self::Userlist => "userlist",
+            Self::Echo => "echo",
+        }
+    }
+
+    /// Its page behind the gateway, for those that any host name reaches.
+    pub fn page(self) -> Option<&'static str> {
+        match self {
+            Self::Bookinfo => Some("/productpage"),
+            Self::Fleetman => Some("/"),
+            _ => None,
+        }
+    }
+}
+
+impl Choice {
+    /// The applications that are meant, each once.
+    pub fn apps(choices: &[Self]) -> Vec<App> {
+        let one = |choice: &Self| match choice {
+            Self::Bookinfo => vec![App::Bookinfo],
+            Self::Fleetman => vec![App::Fleetman],
+            Self::Hello => vec![App::Hello],
+            Self::Helloworld => vec![App::Helloworld],
+            Self::Delivery => vec![App::Delivery],
+            Self::Simple => vec![App::Simple],
+            Self::Booking => vec![App::Booking],
+            Self::Httpbin => vec![App::Httpbin],
+            Self::Userlist => vec![App::Userlist],
+            Self::Echo => vec![App::Echo],
+            Self::All => App::ALL.to_vec(),
+            Self::None => Vec::new(),
+        };
+        let mut apps: Vec<App> = choices.iter().flat_map(one).collect();
+        apps.sort();
+        apps.dedup();
+        apps
+    }
+}
+
+/// The sample services, each on its own.
+#[derive(Subcommand)]
+pub enum Service {
+    #[command(flatten)]
+    Bookinfo(bookinfo::Command),
+    #[command(flatten)]
+    Fleetman(fleetman::Command),
+    #[command(flatten)]
+    Hello(hello::Command),
+    #[command(flatten)]
+    Delivery(delivery::Command),
+    #[command(flatten)]
+    Simple(simple::Command),
+    #[command(flatten)]
+    Booking(booking::Command),
+    #[command(flatten)]
+    Httpbin(httpbin::Command),
+    #[command(flatten)]
+    Userlist(userlist::Command),
+    #[command(flatten)]
+    Echo(echo::Command),
+}
+
+impl Service {
+    /// Serves until told to stop.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Bookinfo(service) => service.run().await,
+            Self::Fleetman(service) => service.run().await,
+            Self::Hello(service) => service.run().await,
+            Self::Delivery(service) => service.run().await,
+            Self::Simple(service) => service.run().await,
+            Self::Booking(service) => service.run().await,
+            Self::Httpbin(service) => service.run().await,
+            Self::Userlist(service) => service.run().await,
+            Self::Echo(service) => service.run().await,
+        }
+    }
 }
 
 /// `meshdojo down`.

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     apply,
-    arguments::{App, UpArgs},
+    arguments::{App, Choice, UpArgs},
     down, exit,
     home::{Cluster, DEFAULT_NAME, Home},
     kubeconfig, manifests,
@@ -65,26 +65,14 @@ pub async fn run(home: &Home, args: UpArgs) -> anyhow::Result<()> {
     cluster.keep_gateway_port(port)?;
     let client = kubeconfig::client(&cluster.kubeconfig()).await?;
     install_mesh(&client, port, &progress, deadline).await?;
-    let apps = chosen(&args.apps);
-    for app in &apps {
-        install_app(&client, *app, port, &progress, deadline).await?;
-    }
+    let apps = Choice::apps(&args.apps);
+    install_apps(&client, &apps, port, &progress, deadline).await?;
     eprintln!("ready after {:.1} s", progress.elapsed().as_secs_f64());
     print_next(&cluster, &apps, port);
     match child {
         Some(child) if args.foreground => stay(&cluster, child).await,
         _ => Ok(()),
     }
-}
-
-fn chosen(apps: &[App]) -> Vec<App> {
-    let mut chosen: Vec<App> = apps
-        .iter()
-        .copied()
-        .filter(|app| *app != App::None)
-        .collect();
-    chosen.dedup();
-    chosen
 }
 
 /// Fails when something else listens on the port of the gateway.
@@ -215,23 +203,29 @@ fn set_gateway_ports(objects: &mut [Value], port: u16) {
     }
 }
 
-async fn install_app(
+/// Applies the applications, all at once, and waits for each.
+async fn install_apps(
     client: &Client,
-    app: App,
+    apps: &[App],
     port: u16,
     progress: &Progress,
     deadline: Instant,
 ) -> anyhow::Result<()> {
-    let (name, objects, page) = match app {
-        App::Bookinfo => ("bookinfo", manifests::bookinfo()?, "/productpage"),
-        App::None => return Ok(()),
-    };
-    let step = progress.step(name);
     apply::apply(client, &[injected_default_namespace()]).await?;
-    apply::apply(client, &objects).await?;
-    wait::deployments(client, "default", &deployments(&objects), &step, deadline).await?;
-    serves(&format!("http://127.0.0.1:{port}{page}"), &step, deadline).await?;
-    step.done();
+    let mut applied = Vec::new();
+    for app in apps {
+        let objects = manifests::app(*app)?;
+        apply::apply(client, &objects).await?;
+        applied.push((app, deployments(&objects)));
+    }
+    for (app, deployments) in applied {
+        let step = progress.step(app.name());
+        wait::deployments(client, "default", &deployments, &step, deadline).await?;
+        if let Some(page) = app.page() {
+            serves(&format!("http://127.0.0.1:{port}{page}"), &step, deadline).await?;
+        }
+        step.done();
+    }
     Ok(())
 }
 
@@ -278,10 +272,8 @@ fn print_next(cluster: &Cluster, apps: &[App], port: u16) {
         format!(" --name {}", cluster.name)
     };
     println!();
-    if apps.contains(&App::Bookinfo) {
-        println!("Open    http://127.0.0.1:{port}/productpage");
-    } else {
-        println!("Open    http://127.0.0.1:{port} (the gateway; no application yet)");
+    for page in apps.iter().filter_map(|app| app.page()) {
+        println!("Open    http://127.0.0.1:{port}{page}");
     }
     println!("Type    export KUBECONFIG=$(meshdojo kubeconfig{name})");
     println!("        kubectl get pods");
