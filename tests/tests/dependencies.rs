@@ -50,6 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("httpbin", &["dojo-kit"]),
     ("userlist", &["dojo-kit"]),
     ("echo", &["dojo-kit"]),
+    ("dojo-tools", &["dojo-kit"]),
     ("mesh-api", &[]),
     ("mesh-config", &[]),
     ("mesh-proxy", &["mesh-config"]),

@@ -1,0 +1,1 @@
+//! The client tools that labs run in pods.
