@@ -359,6 +359,13 @@ async fn pods_get_an_account_and_services_an_address() {
     pods.patch(&name, &PatchParams::default(), &Patch::Merge(&label))
         .await
         .unwrap();
+    let running = json!({"status": {"phase": "Running"}});
+    let changed = pods
+        .patch_status(&name, &PatchParams::default(), &Patch::Merge(&running))
+        .await
+        .unwrap();
+    assert_eq!(changed.status.unwrap().phase.as_deref(), Some("Running"));
+    assert_eq!(changed.metadata.labels.unwrap()["x"], "y");
 
     let services: Api<Service> = Api::default_namespaced(client);
     let service: Service = parse(json!({

@@ -463,16 +463,19 @@ pub(super) async fn admit_and_validate(
         super::custom::validate(custom, object)
             .map_err(|causes| create::invalid(call, object, causes))?;
     }
-    // the stored object, brought into the form in which the new one is: what is only written
-    // differently has not been changed
+    // both objects in one form, the one in which they are stored: what is only written differently
+    // has not been changed
     let normal = live.map(|live| {
         let mut live = live.clone();
         if resource.custom().is_none() {
-            write::remove_nulls(&mut live);
             fill_in(call, &mut live);
+            write::remove_nulls(&mut live);
         }
         live
     });
+    if resource.custom().is_none() {
+        write::remove_nulls(object);
+    }
     let causes = write::validate(resource, normal.as_ref(), object);
     if !causes.is_empty() {
         return Err(create::invalid(call, object, causes));
