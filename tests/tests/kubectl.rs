@@ -2,7 +2,10 @@
 //!
 //! One cluster for all; each trial works in a namespace of its own, so they run in parallel.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use dojo_tests::{dojo::Dojo, kubectl};
@@ -59,7 +62,7 @@ fn trials(dojo: Option<&Arc<Dojo>>) -> Vec<Trial> {
         Trial::test(name, move || {
             let dojo = dojo.ok_or("listed only")?;
             let namespace = Namespace::create(dojo, &name.replace('_', "-"))?;
-            step(&namespace)?;
+            step(&namespace).map_err(|error| format!("{error:?}\n{}", namespace.state()))?;
             Ok(())
         })
     };
@@ -112,6 +115,18 @@ impl Namespace {
             "kubectl {args} should have been refused"
         );
         Ok(String::from_utf8(output.stderr)?)
+    }
+
+    /// What is in it, for the report of a failure.
+    fn state(&self) -> String {
+        let looks = [
+            "get pods,replicasets,deployments -o wide",
+            "get events",
+            "describe pods",
+        ];
+        looks
+            .map(|look| self.ok(look).unwrap_or_else(|error| error.to_string()))
+            .join("\n")
     }
 
     /// A web server, `replicas` of it, with a Service.
@@ -596,10 +611,15 @@ fn scale(ns: &Namespace) -> anyhow::Result<()> {
     )?;
     ns.ok("scale deployment web --replicas=0")?;
     ns.ok("wait --for=delete pod -l app=web --timeout=40s")?;
-    same(
-        &ns.ok("get endpointslices -o jsonpath={.items[*].endpoints[*].addresses}")?,
-        "",
-    )
+    // The slice follows the pods.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !ns
+        .ok("get endpointslices -o jsonpath={.items[*].endpoints[*].addresses}")?
+        .is_empty()
+    {
+        ensure!(Instant::now() < deadline, "the slice still has endpoints");
+    }
+    Ok(())
 }
 
 fn set_env_and_image(ns: &Namespace) -> anyhow::Result<()> {

@@ -6,7 +6,9 @@ use dojo_tests::dojo::root;
 use serde::Deserialize;
 
 fn labs() -> Vec<PathBuf> {
-    let folders = std::fs::read_dir(root().join("labs/book")).expect("the lab book").flatten();
+    let folders = std::fs::read_dir(root().join("labs/book"))
+        .expect("the lab book")
+        .flatten();
     let mut labs: Vec<PathBuf> = folders.map(|f| f.path()).filter(|p| p.is_dir()).collect();
     labs.sort();
     assert!(labs.len() >= 3, "{labs:?}");
@@ -38,8 +40,18 @@ fn blocks(text: &str) -> Vec<(String, String)> {
 
 /// What students read but do not type may be translated: comments.
 fn without_comments(block: &str) -> String {
-    let code = |line: &str| line.split_once("  #").map_or(line, |(code, _)| code).trim_end().to_owned();
-    block.lines().map(code).filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+    let code = |line: &str| {
+        line.split_once("  #")
+            .map_or(line, |(code, _)| code)
+            .trim_end()
+            .to_owned()
+    };
+    block
+        .lines()
+        .map(code)
+        .filter(|line| !line.starts_with('#'))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
@@ -51,9 +63,18 @@ fn both_languages_hold_the_same_blocks() {
         assert_eq!(english.len(), korean.len(), "{}", folder.display());
         for (english, korean) in english.iter().zip(&korean) {
             assert_eq!(english.0, korean.0, "{}", folder.display());
-            assert_eq!(without_comments(&english.1), without_comments(&korean.1), "{}", folder.display());
+            assert_eq!(
+                without_comments(&english.1),
+                without_comments(&korean.1),
+                "{}",
+                folder.display()
+            );
         }
-        assert!(english.iter().any(|(language, _)| language == "sh"), "{}", folder.display());
+        assert!(
+            english.iter().any(|(language, _)| language == "sh"),
+            "{}",
+            folder.display()
+        );
     }
 }
 
@@ -71,8 +92,12 @@ fn front_matter_is_complete_in_both_languages() {
     for lab in labs() {
         for name in ["README.md", "README.ko.md"] {
             let text = read(&lab.join(name));
-            let (front, _) = text.strip_prefix("---\n").and_then(|t| t.split_once("\n---\n")).expect("front matter");
-            let front: FrontMatter = serde_norway::from_str(front).unwrap_or_else(|e| panic!("{}/{name}: {e}", lab.display()));
+            let (front, _) = text
+                .strip_prefix("---\n")
+                .and_then(|t| t.split_once("\n---\n"))
+                .expect("front matter");
+            let front: FrontMatter = serde_norway::from_str(front)
+                .unwrap_or_else(|e| panic!("{}/{name}: {e}", lab.display()));
             assert!(!front.title.is_empty() && !front.time.is_empty());
             assert!(!front.learn.is_empty() && !front.needs.is_empty());
         }
@@ -81,13 +106,21 @@ fn front_matter_is_complete_in_both_languages() {
 
 /// Relative links of a Markdown text.
 fn links(text: &str) -> Vec<&str> {
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
-    targets.filter(|t| !t.contains("://") && !t.starts_with('#')).collect()
+    let targets = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(target, _)| target);
+    targets
+        .filter(|t| !t.contains("://") && !t.starts_with('#'))
+        .collect()
 }
 
 #[test]
 fn links_lead_somewhere() {
-    let mut texts: Vec<PathBuf> = ["README.md", "README.ko.md", "ARCHITECTURE.md"].map(|n| root().join(n)).into();
+    let mut texts: Vec<PathBuf> = ["README.md", "README.ko.md", "ARCHITECTURE.md"]
+        .map(|n| root().join(n))
+        .into();
     for lab in labs() {
         texts.extend([lab.join("README.md"), lab.join("README.ko.md")]);
     }
@@ -105,13 +138,25 @@ fn links_lead_somewhere() {
 fn manifests_are_used_and_whole() {
     for lab in labs() {
         let text = read(&lab.join("README.md"));
-        for file in std::fs::read_dir(&lab).expect("a lab").flatten().map(|f| f.path()) {
+        for file in std::fs::read_dir(&lab)
+            .expect("a lab")
+            .flatten()
+            .map(|f| f.path())
+        {
             if file.extension().is_some_and(|e| e == "yaml") {
-                let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+                let name = file
+                    .file_name()
+                    .expect("a name")
+                    .to_string_lossy()
+                    .into_owned();
                 assert!(text.contains(&name), "{} is in no step", file.display());
                 for document in serde_norway::Deserializer::from_str(&read(&file)) {
                     let object = serde_json::Value::deserialize(document).expect("YAML");
-                    assert!(object["kind"].is_string() && object["metadata"]["name"].is_string(), "{}", file.display());
+                    assert!(
+                        object["kind"].is_string() && object["metadata"]["name"].is_string(),
+                        "{}",
+                        file.display()
+                    );
                 }
             }
         }

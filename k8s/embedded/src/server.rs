@@ -113,6 +113,7 @@ impl ApiServer {
             .route("/api", any(documents::api))
             .route("/apis", any(documents::apis))
             .route("/apis/{group}", any(documents::group))
+            .route("/openapi/v2", any(documents::openapi_v2))
             .route("/openapi/v3", any(documents::openapi_index))
             .route("/openapi/v3/{*path}", any(documents::openapi))
             .route("/version", any(documents::version))

@@ -126,6 +126,17 @@ pub(super) async fn health(request: Request) -> Response {
     }
 }
 
+/// `/openapi/v2` without a definition. kubectl looks here, and only takes protobuf, for a kind that
+/// no version 3 document has; that it is not here either is what makes it say
+/// `no matches for kind`.
+pub(super) async fn openapi_v2() -> Response {
+    // Document { swagger: "2.0", info: { title, version }, paths: {}, definitions: {} }
+    const DOCUMENT: &[u8] =
+        b"\x0a\x032.0\x12\x19\x0a\x0aKubernetes\x12\x0bunversioned\x42\x00\x4a\x00";
+    let kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    ([(header::CONTENT_TYPE, kind)], DOCUMENT).into_response()
+}
+
 pub(super) async fn openapi_index(State(server): State<ApiServer>) -> Response {
     json(StatusCode::OK, &openapi::index(&server.0.registry.all()))
 }
