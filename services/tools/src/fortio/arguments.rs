@@ -10,6 +10,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "fortio",
+    about = "Send requests and report what became of them",
+    long_about = None,
     disable_help_flag = true,
     no_binary_name = true,
     args_override_self = true

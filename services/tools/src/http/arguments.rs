@@ -12,6 +12,8 @@ use super::items::{self, Item};
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "http",
+    about = "Send a request and show the answer",
+    long_about = None,
     no_binary_name = true,
     disable_help_flag = true,
     args_override_self = true,

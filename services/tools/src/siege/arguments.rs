@@ -9,6 +9,8 @@ use clap::error::ErrorKind;
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "siege",
+    about = "Simulated users that besiege an address",
+    long_about = None,
     no_binary_name = true,
     disable_version_flag = true,
     args_override_self = true
