@@ -847,8 +847,23 @@ fn unknown_image(ns: &Namespace) -> anyhow::Result<()> {
     contains(&ns.ok("get pods")?, &["0/1", "ImagePull"])?;
     contains(
         &ns.ok("describe pod -l app=odd")?,
-        &["nobody/knows:1", "Failed", "meshdojo image"],
-    )
+        &[
+            "nobody/knows:1",
+            "Failed",
+            "meshdojo image map nobody/knows:1 -- COMMAND",
+        ],
+    )?;
+    // The remedy that the event gives.
+    let mapped = ns
+        .dojo
+        .meshdojo(&["image", "map", "nobody/knows:1", "--", "sleep", "600"])?;
+    ensure!(
+        mapped.status.success(),
+        "{}",
+        String::from_utf8_lossy(&mapped.stderr)
+    );
+    ns.ok("wait --for=condition=Available deployment/odd --timeout=60s")
+        .map(drop)
 }
 
 fn crashing_pod(ns: &Namespace) -> anyhow::Result<()> {

@@ -11,6 +11,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
 /// The placeholder in arguments for the path of our own program.
 pub const SELF: &str = "{self}";
@@ -45,6 +47,20 @@ pub struct Image {
 #[serde(transparent)]
 pub struct Catalogue {
     images: Vec<Image>,
+}
+
+/// The file in a cluster's state folder with the images that its user has added.
+const ADDED: &str = "images.json";
+
+/// The images that a cluster's user has added could not be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AddedError {
+    /// The file could not be read or written.
+    #[error("{0}: {1}")]
+    File(std::path::PathBuf, io::Error),
+    /// The file is not a catalogue.
+    #[error("{0}: {1}; mend the file or remove it")]
+    Content(std::path::PathBuf, serde_json::Error),
 }
 
 /// An image reference in parts.
@@ -137,9 +153,39 @@ impl Catalogue {
         serde_json::from_str(text)
     }
 
-    /// Adds the images of `other`, which go before those that are here.
-    pub fn overlay(&mut self, other: Self) {
-        self.images.splice(0..0, other.images);
+    /// The images that the user of the cluster with this state folder has added. They go before
+    /// all others, and are looked up whenever a container starts.
+    ///
+    /// # Errors
+    /// When there is a file of them that cannot be read.
+    pub fn added(state_dir: &Path) -> Result<Self, AddedError> {
+        let path = state_dir.join(ADDED);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(AddedError::File(path, error)),
+        };
+        Self::from_json(&text).map_err(|error| AddedError::Content(path, error))
+    }
+
+    /// Adds an image to those of the cluster with this state folder, in place of one with the same
+    /// name and tags.
+    ///
+    /// # Errors
+    /// When they cannot be read or written; then nothing has changed.
+    pub fn add(state_dir: &Path, image: Image) -> Result<(), AddedError> {
+        let mut added = Self::added(state_dir)?;
+        added
+            .images
+            .retain(|i| (&i.name, &i.tags) != (&image.name, &image.tags));
+        added.images.push(image);
+        let path = state_dir.join(ADDED);
+        let new = path.with_extension("json.new");
+        let text = serde_json::to_string_pretty(&added)
+            .map_err(|error| AddedError::Content(path.clone(), error))?;
+        std::fs::write(&new, text)
+            .and_then(|()| std::fs::rename(&new, &path))
+            .map_err(|error| AddedError::File(path, error))
     }
 
     /// All entries.
@@ -205,6 +251,34 @@ mod tests {
     fn name(image: &str) -> String {
         let r = Reference::parse(image).unwrap();
         format!("{} {}", r.name, r.tag)
+    }
+
+    #[test]
+    fn added_images_are_kept_and_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(
+            Catalogue::added(folder.path()).unwrap(),
+            Catalogue::default()
+        );
+        for program in ["first", "second"] {
+            let image = Image {
+                name: "my/app".into(),
+                command: vec![program.into()],
+                ..Image::default()
+            };
+            Catalogue::add(folder.path(), image).unwrap();
+        }
+        let added = Catalogue::added(folder.path()).unwrap();
+        let found = added.find(&Reference::parse("my/app:7").unwrap());
+        assert_eq!(found.unwrap().command, ["second"]);
+        assert_eq!(added.images().len(), 1);
+
+        std::fs::write(folder.path().join(ADDED), "[{]").unwrap();
+        let error = Catalogue::added(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("images.json") && error.contains("line 1"),
+            "{error}"
+        );
     }
 
     #[test]

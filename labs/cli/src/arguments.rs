@@ -26,6 +26,11 @@ pub enum Command {
     Kubeconfig(NameArgs),
     /// Print the shell commands that point kubectl at the cluster: eval "$(meshdojo env)"
     Env(NameArgs),
+    /// List the images that pods can name
+    Images(ImagesArgs),
+    /// Change what an image stands for
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Run one sample service alone, without a cluster
     #[command(subcommand)]
     Service(Service),
@@ -251,6 +256,31 @@ pub struct StatusArgs {
     /// How to print it
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Output,
+}
+
+/// `meshdojo images`.
+#[derive(Args)]
+pub struct ImagesArgs {
+    #[command(flatten)]
+    pub cluster: NameArgs,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// `meshdojo image ...`.
+#[derive(Subcommand)]
+pub enum ImageCommand {
+    /// Let an image name stand for a program of this machine: meshdojo image map my/app -- ./server --port 8080
+    Map {
+        #[command(flatten)]
+        cluster: NameArgs,
+        /// Name of the image; with a tag only that tag, without one every tag
+        image: String,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
 }
 
 /// How to print.

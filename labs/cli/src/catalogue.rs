@@ -1,13 +1,80 @@
-//! The image catalogue that the embedded cluster is given: `images.yaml` beside this crate.
+//! The image catalogue that the embedded cluster is given: `images.yaml` beside this crate, and what
+//! the user adds to a cluster with `meshdojo image map`.
 
 use anyhow::Context;
-use k8s_embedded::images::{Catalogue, Image};
+use k8s_embedded::images::{Catalogue, Image, Reference};
+
+use crate::{
+    arguments::{ImageCommand, ImagesArgs, Output},
+    home::Home,
+};
 
 /// All images.
 pub fn images() -> anyhow::Result<Catalogue> {
     let images: Vec<Image> =
         serde_norway::from_str(include_str!("../images.yaml")).context("images.yaml")?;
     Ok(Catalogue::new(images))
+}
+
+/// `meshdojo images`: every image that a pod can name, the user's own first.
+pub fn list(home: &Home, args: &ImagesArgs) -> anyhow::Result<()> {
+    let added = Catalogue::added(&home.cluster(&args.cluster.name).folder)?;
+    let built_in = images()?;
+    let all: Vec<&Image> = added.images().iter().chain(built_in.images()).collect();
+    if args.output == Output::Json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+        return Ok(());
+    }
+    println!("{:<58} {:<28} COMMAND", "IMAGE", "TAGS");
+    for image in all {
+        let tags = if image.tags.is_empty() {
+            "any".into()
+        } else {
+            image.tags.join(",")
+        };
+        let command: Vec<&str> = image
+            .command
+            .iter()
+            .chain(&image.args)
+            .map(String::as_str)
+            .collect();
+        let command = command
+            .join(" ")
+            .replace(k8s_embedded::images::SELF, "meshdojo");
+        println!("{:<58} {tags:<28} {command}", image.name);
+    }
+    Ok(())
+}
+
+/// `meshdojo image map`: lets an image name stand for a program of this machine.
+pub fn change(home: &Home, command: ImageCommand) -> anyhow::Result<()> {
+    let ImageCommand::Map {
+        cluster,
+        image,
+        command,
+    } = command;
+    let reference = Reference::parse(&image)?;
+    // `a/b` is every tag, `a/b:1` that one.
+    let path = image.rsplit('/').next().unwrap_or(&image);
+    let tags = if path.contains([':', '@']) {
+        vec![reference.tag]
+    } else {
+        Vec::new()
+    };
+    let cluster = home.cluster(&cluster.name);
+    cluster.create()?;
+    let entry = Image {
+        name: reference.name,
+        tags,
+        command,
+        ..Image::default()
+    };
+    Catalogue::add(&cluster.folder, entry)?;
+    eprintln!(
+        "containers of image {image} now start this program in cluster {:?}",
+        cluster.name
+    );
+    Ok(())
 }
 
 #[cfg(test)]

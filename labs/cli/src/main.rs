@@ -51,6 +51,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Status(args) => block_on(status::run(&home()?, args)),
         Command::Kubeconfig(args) => kubeconfig::print_path(&home()?, &args),
         Command::Env(args) => kubeconfig::print_env(&home()?, &args),
+        Command::Images(args) => catalogue::list(&home()?, &args),
+        Command::Image(command) => catalogue::change(&home()?, command),
         Command::Version => {
             println!("meshdojo {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -6,7 +6,7 @@ use super::env::{Env, Sources, compose, expand, references, service_links};
 use super::process::Launch;
 use super::shim::CLUSTER_MARK;
 use super::volumes::{self, Folders};
-use crate::images::Reference;
+use crate::images::{Catalogue, Reference};
 use crate::network::addresses::DOOR_PORT;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
@@ -98,10 +98,11 @@ pub async fn prepare(
             "Failed to apply default image tag {image_name:?}: {error}"
         ))
     })?;
-    let image = context
-        .config
-        .images
+    let added = Catalogue::added(&context.config.state_dir)
+        .map_err(|error| Refusal::Config(error.to_string()))?;
+    let image = added
         .find(&reference)
+        .or_else(|| context.config.images.find(&reference))
         .ok_or_else(|| Refusal::UnknownImage(image_name.to_owned()))?;
 
     volumes::link(container, folders).map_err(Refusal::Config)?;
