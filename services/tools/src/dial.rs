@@ -165,3 +165,129 @@ async fn tunnel(stream: &mut TcpStream, to: &Authority) -> Result<(), DialError>
         _ => Err(refused(line.to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use rustls::ServerConfig;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::tls::{self, Trust};
+
+    /// A server for `localhost` behind TLS that says hello, and the file of its certificate.
+    async fn tls_server() -> (SocketAddr, tempfile::NamedTempFile) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let made = made.expect("a certificate");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(made.cert.pem().as_bytes()).expect("written");
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], PrivateKeyDer::from(key))
+            .expect("a configuration");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    stream.write_all(b"hello").await.expect("sent");
+                    stream.shutdown().await.expect("closed");
+                }
+            }
+        });
+        (address, file)
+    }
+
+    /// A proxy that gives a tunnel to `to`, or refuses everybody.
+    async fn proxy(to: Option<SocketAddr>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(client.read_u8().await.expect("a request"));
+            }
+            assert!(request.starts_with(b"CONNECT localhost:443 HTTP/1.1\r\n"));
+            let Some(to) = to else {
+                let answer = b"HTTP/1.1 403 Forbidden\r\n\r\n";
+                return client.write_all(answer).await.expect("sent");
+            };
+            let mut server = TcpStream::connect(to).await.expect("connected");
+            let answer = b"HTTP/1.1 200 OK\r\n\r\n";
+            client.write_all(answer).await.expect("sent");
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        });
+        address
+    }
+
+    fn dial(to: SocketAddr, tunnel: bool, trust: &Trust) -> Dial {
+        Dial {
+            addresses: vec![to],
+            source: None,
+            tunnel,
+            tls: Some(tls::client(trust).expect("trust")),
+            server: Authority {
+                host: "localhost".to_owned(),
+                port: 443,
+            },
+        }
+    }
+
+    async fn greeting(dial: &Dial) -> Result<String, DialError> {
+        let (mut stream, _) = open(dial).await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("a text");
+        Ok(text)
+    }
+
+    #[tokio::test]
+    async fn servers_behind_tls_are_trusted_as_told() {
+        let (server, file) = tls_server().await;
+        let own = Trust::File(file.path().to_owned());
+        for trust in [own, Trust::Anything] {
+            assert_eq!(
+                greeting(&dial(server, false, &trust)).await.expect("hello"),
+                "hello"
+            );
+        }
+        let (_, other) = tls_server().await;
+        let other = Trust::File(other.path().to_owned());
+        let error = greeting(&dial(server, false, &other))
+            .await
+            .expect_err("unknown");
+        assert!(
+            error
+                .to_string()
+                .starts_with("TLS with localhost: invalid peer certificate"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn tls_goes_through_a_proxy_s_tunnel() {
+        let (server, file) = tls_server().await;
+        let trust = Trust::File(file.path().to_owned());
+        let proxy_ = proxy(Some(server)).await;
+        assert_eq!(
+            greeting(&dial(proxy_, true, &trust)).await.expect("hello"),
+            "hello"
+        );
+        let refusing = proxy(None).await;
+        let error = greeting(&dial(refusing, true, &trust))
+            .await
+            .expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "the proxy refuses a tunnel to localhost:443: HTTP/1.1 403 Forbidden"
+        );
+    }
+}

@@ -12,6 +12,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
     name = "fortio",
     about = "Send requests and report what became of them",
     long_about = None,
+    override_usage = "fortio load|curl [flags] URL",
     disable_help_flag = true,
     no_binary_name = true,
     args_override_self = true
@@ -127,7 +128,7 @@ pub fn parse(arguments: &[String]) -> Result<Flags, Refused> {
         let context = |kind| error.get(kind).map(ToString::to_string);
         match error.kind() {
             ErrorKind::DisplayHelp => Refused {
-                message: error.to_string(),
+                message: error.to_string().replace(" --", " -"),
                 status: 0,
             },
             ErrorKind::UnknownArgument => {
@@ -237,6 +238,8 @@ mod tests {
             );
             assert_eq!(refused.status, status, "{line}");
         }
-        assert_eq!(flags("-h").expect_err("help").status, 0);
+        let help = flags("-h").expect_err("help");
+        assert_eq!(help.status, 0);
+        assert!(help.message.contains(" -qps <QPS>"), "{}", help.message);
     }
 }
