@@ -13,6 +13,21 @@ pub struct Arguments {
     pub command: Command,
 }
 
+impl Arguments {
+    /// The command line of this process. Called by the name of a tool (`fortio`, `siege`, `http`), the
+    /// program is that tool.
+    pub fn parse_as_called() -> Command {
+        let argv: Vec<String> = std::env::args_os()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        match dojo_tools::Command::by_name(&argv) {
+            Some(Ok(tool)) => Command::Tool(tool),
+            Some(Err(error)) => error.exit(),
+            None => Self::parse().command,
+        }
+    }
+}
+
 /// The verbs.
 #[derive(Subcommand)]
 pub enum Command {
@@ -34,6 +49,11 @@ pub enum Command {
     /// Run one sample service alone, without a cluster
     #[command(subcommand)]
     Service(Service),
+    /// Send requests to an address and report rates, times and statuses
+    Load(Box<dojo_tools::load::LoadArgs>),
+    /// The tools of the labs under their own names: fortio, siege, http
+    #[command(subcommand)]
+    Tool(dojo_tools::Command),
     /// Print the version
     Version,
     /// Print a completion script for a shell

@@ -33,19 +33,21 @@ mod wait;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
+use dojo_tools::shell::Shell;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::report(&error),
-    }
+    let finished = match Arguments::parse_as_called() {
+        Command::Tool(tool) => block_on(async { Ok(tool.run().await) }),
+        Command::Load(load) => block_on(async { Ok(load.run(&Shell::process()).await) }),
+        command => run(command).map(|()| ExitCode::SUCCESS),
+    };
+    finished.unwrap_or_else(|error| exit::report(&error))
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<()> {
     let home = home::Home::locate;
-    match arguments.command {
+    match command {
         Command::Up(args) => block_on(up::run(&home()?, args)),
         Command::Down(args) => block_on(down::run(&home()?, args)),
         Command::Status(args) => block_on(status::run(&home()?, args)),
@@ -63,6 +65,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Crds => print_crds(),
+        Command::Tool(_) | Command::Load(_) => unreachable!("main runs them for their exit codes"),
         Command::Service(service) => block_on(service.run()),
         Command::Proxy(args) => logged(mesh_proxy::run(args)),
         Command::Control(args) => logged(mesh_control::run(args)),
