@@ -718,7 +718,23 @@ spec:
         &ns.refused("logs talker -c three", "")?,
         &["container three is not valid for pod talker"],
     )?;
-    contains(&ns.refused("logs nobody", "")?, &["NotFound"])
+    contains(&ns.refused("logs nobody", "")?, &["NotFound"])?;
+    // Followed from the start to the end.
+    ns.exact(&[
+        "run",
+        "counter",
+        "--image=meshdojo/meshdojo:0.1.0",
+        "--restart=Never",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        "for i in 1 2 3; do echo $i; sleep 1; done",
+    ])?;
+    ns.ok(
+        "wait --for=jsonpath={.status.containerStatuses[0].started}=true pod/counter --timeout=20s",
+    )?;
+    same(&ns.ok("logs -f counter")?, "1\n2\n3")
 }
 
 fn explain_and_api_resources(ns: &Namespace) -> anyhow::Result<()> {
@@ -925,6 +941,11 @@ fn refusals(ns: &Namespace) -> anyhow::Result<()> {
             "apiVersion: v1\nkind: Cat\nmetadata: { name: tom }\n",
         )?,
         &["no matches for kind \"Cat\""],
+    )?;
+    ns.web(1)?;
+    contains(
+        &ns.refused("exec deployment/web -- true", "")?,
+        &["does not serve pods/exec yet"],
     )?;
     contains(&ns.refused("apply -f -", "not: [yaml")?, &["error"])
 }

@@ -98,6 +98,12 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "NotFound", message).about("", "", "")
     }
 
+    /// 501 of what Kubernetes has and this cluster has not.
+    pub fn not_served(what: &str) -> Self {
+        let message = format!("the embedded cluster does not serve {what} yet");
+        ApiError::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message).about("", "", "")
+    }
+
     /// 405.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";

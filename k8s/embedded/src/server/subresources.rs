@@ -1,6 +1,5 @@
-//! What lies below an object: `status`, `scale`, `log`, `binding`, `eviction`, `binding`, `token`,
-//! `finalize`; and the
-//! reviews, which are answered and not stored.
+//! What lies below an object: `status`, `scale`, `log`, `binding`, `eviction`, `token`, `finalize`;
+//! and the reviews, which are answered and not stored.
 
 mod binding;
 mod log;

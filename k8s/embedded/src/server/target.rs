@@ -57,6 +57,11 @@ impl Target {
         {
             return Err(ApiError::no_resource());
         }
+        if let ("pods", Some(subresource)) = (resource.plural.as_ref(), subresource)
+            && NOT_SERVED.contains(subresource)
+        {
+            return Err(ApiError::not_served(&format!("pods/{subresource}")));
+        }
         let mut target = Target {
             resource,
             namespace: namespace.map(str::to_owned),
@@ -83,6 +88,17 @@ impl Target {
         self.name.as_deref().unwrap_or_default()
     }
 }
+
+/// What a kubelet does and this cluster does not yet: refused by name, so that `kubectl exec` says
+/// more than that there is no such thing.
+const NOT_SERVED: [&str; 6] = [
+    "attach",
+    "ephemeralcontainers",
+    "exec",
+    "portforward",
+    "proxy",
+    "resize",
+];
 
 fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();

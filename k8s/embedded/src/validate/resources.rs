@@ -388,6 +388,13 @@ pub(super) fn webhooks(new: &Value, errors: &mut Errors) {
         if !name.is_empty() && !names.insert(name) {
             errors.duplicate(&at.key("name"), &value);
         }
+        // Carried out, they would keep requests from the webhook; ignored, they would not.
+        if !list(webhook, "matchConditions").is_empty() {
+            errors.forbidden(
+                &at.key("matchConditions"),
+                "the embedded cluster does not evaluate CEL expressions yet",
+            );
+        }
         for (index, rule) in list(webhook, "rules").iter().enumerate() {
             let at = at.key("rules").index(index);
             for field in ["operations", "apiGroups", "apiVersions", "resources"] {

@@ -413,7 +413,7 @@ fn the_other_kinds() {
             "roleRef: Invalid value: {\"kind\":\"Role\",\"name\":\"b\",\"apiGroup\":\"rbac.authorization.k8s.io\"}: cannot change roleRef"
         ]
     );
-    let hooks = json!({"metadata": named("m"), "webhooks": [{"name": "a.example.com", "timeoutSeconds": 60, "rules": [{"operations": ["CREATE"]}]}]});
+    let hooks = json!({"metadata": named("m"), "webhooks": [{"name": "a.example.com", "timeoutSeconds": 60, "matchConditions": [{"name": "c", "expression": "true"}], "rules": [{"operations": ["CREATE"]}]}]});
     assert_eq!(
         wrong(
             "admissionregistration.k8s.io/v1",
@@ -421,6 +421,7 @@ fn the_other_kinds() {
             hooks
         ),
         [
+            "webhooks[0].matchConditions: Forbidden: the embedded cluster does not evaluate CEL expressions yet",
             "webhooks[0].rules[0].apiGroups: Required value",
             "webhooks[0].rules[0].apiVersions: Required value",
             "webhooks[0].rules[0].resources: Required value",
