@@ -48,7 +48,7 @@ pub enum Command {
     Image(ImageCommand),
     /// Run one sample service alone, without a cluster
     #[command(subcommand)]
-    Service(Service),
+    Service(Box<Service>),
     /// Send requests to an address and report rates, times and statuses
     Load(Box<dojo_tools::load::LoadArgs>),
     /// The tools of the labs under their own names: fortio, siege, http

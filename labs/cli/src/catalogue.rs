@@ -96,16 +96,17 @@ mod tests {
                 .chain(&image.args)
                 .map(String::as_str)
                 .collect();
-            if argv.len() > 1 && argv[0] == SELF {
-                if let Err(error) = Arguments::try_parse_from(&argv) {
-                    // Flags that the pod's environment provides may be absent here.
-                    assert_eq!(
-                        error.kind(),
-                        clap::error::ErrorKind::MissingRequiredArgument,
-                        "{}: {error}",
-                        image.name
-                    );
-                }
+            // Flags that the pod's environment provides may be absent here.
+            if argv.len() > 1
+                && argv[0] == SELF
+                && let Err(error) = Arguments::try_parse_from(&argv)
+            {
+                assert_eq!(
+                    error.kind(),
+                    clap::error::ErrorKind::MissingRequiredArgument,
+                    "{}: {error}",
+                    image.name
+                );
             }
         }
     }
