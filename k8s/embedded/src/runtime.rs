@@ -12,6 +12,7 @@
 //! | [`process`], [`shim`]                  | how a process is started and ended               |
 //! | [`probe`], [`backoff`]                 | health and restarts                              |
 //! | [`logs`]                               | what `kubectl logs` reads                        |
+//! | [`privilege`]                          | ports that the user may not listen on            |
 //! | [`registration`]                       | the Node object                                  |
 
 pub mod backoff;
@@ -22,6 +23,7 @@ pub mod launch;
 pub mod logs;
 pub mod plan;
 pub mod pod;
+pub mod privilege;
 pub mod probe;
 pub mod process;
 pub mod registration;

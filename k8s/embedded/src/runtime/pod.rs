@@ -13,7 +13,7 @@ use super::probe::Kind;
 use super::run::{Ending, Message, Run, Started};
 use super::status::{self, Facts};
 use super::volumes::{self, Folders};
-use super::{backoff, tokens};
+use super::{backoff, privilege, tokens};
 use crate::controllers::events::EventType;
 use crate::controllers::merge_patch::merge_patch;
 use crate::controllers::{is_conflict, is_not_found};
@@ -441,6 +441,9 @@ impl Worker {
             "Created",
             "Container created".into(),
         );
+        if let Some(warning) = privilege::warning(&spec, privilege::lowest_port()) {
+            self.tell(index, EventType::Warning, "PrivilegedPort", warning);
+        }
         let again = {
             let container = &mut self.containers[index];
             let last = match &container.state {
