@@ -15,7 +15,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Namespace (empty for cluster-scoped objects) and name.
 pub type ObjectKey = (String, String);
+
+/// So many ended objects are remembered; a write takes far shorter than as many deletions.
+const ENDED: usize = 1024;
 
 type Objects<K> = BTreeMap<ObjectKey, Arc<K>>;
 
@@ -33,6 +36,9 @@ pub struct Cache<K> {
 
 struct State<K> {
     objects: Mutex<Objects<K>>,
+    /// Uids of the objects that were deleted last. The answer to a write may arrive after the news
+    /// of the object's end, and must not bring it back.
+    ended: Mutex<VecDeque<String>>,
     /// Counts changes; receivers are woken by each.
     version: watch::Sender<u64>,
     synced: watch::Sender<bool>,
@@ -51,6 +57,7 @@ impl<K> Default for Cache<K> {
         Self {
             state: Arc::new(State {
                 objects: Mutex::new(BTreeMap::new()),
+                ended: Mutex::new(VecDeque::new()),
                 version: watch::Sender::new(0),
                 synced: watch::Sender::new(false),
             }),
@@ -92,6 +99,31 @@ impl<K: Resource + Clone> Cache<K> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn has_ended(&self, object: &K) -> bool {
+        let ended = self
+            .state
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        object
+            .meta()
+            .uid
+            .as_ref()
+            .is_some_and(|uid| ended.contains(uid))
+    }
+
+    fn note_end(&self, object: &K) {
+        let mut ended = self
+            .state
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(uid) = object.meta().uid.clone() {
+            ended.truncate(ENDED - 1);
+            ended.push_front(uid);
+        }
+    }
+
     fn notify(&self) {
         self.state.version.send_modify(|v| *v = v.wrapping_add(1));
     }
@@ -114,9 +146,11 @@ impl<K: Resource + Clone> Cache<K> {
         let key = key_of(&object);
         {
             let mut objects = self.objects();
-            if let Some(old) = objects.get(&key)
-                && !is_newer(&object, old.as_ref())
-            {
+            let stale = match objects.get(&key) {
+                Some(old) => !is_newer(&object, old.as_ref()),
+                None => self.has_ended(&object),
+            };
+            if stale {
                 return;
             }
             objects.insert(key, Arc::new(object));
@@ -145,6 +179,7 @@ impl<K: Resource + Clone> Cache<K> {
         let key = key_of(object);
         {
             let mut objects = self.objects();
+            self.note_end(object);
             match objects.get(&key) {
                 Some(old) if old.meta().uid == object.meta().uid => objects.remove(&key),
                 _ => return,
@@ -325,6 +360,17 @@ mod tests {
         cache.apply(pod("1", "10"));
         cache.apply(pod("1", "9"));
         assert_eq!(version(&cache).as_deref(), Some("10"));
+    }
+
+    #[test]
+    fn the_late_answer_to_a_write_does_not_bring_a_deleted_object_back() {
+        let cache = Cache::default();
+        cache.apply(pod("1", "9"));
+        cache.remove(&pod("1", "11"));
+        cache.apply(pod("1", "10"));
+        assert_eq!(version(&cache), None);
+        cache.apply(pod("2", "12"));
+        assert_eq!(version(&cache).as_deref(), Some("12"));
     }
 
     #[test]
