@@ -33,7 +33,8 @@ pub use cluster::{
     UpstreamProtocol,
 };
 pub use listener::{
-    Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, TcpProxy, TrafficDirection,
+    Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, TcpCluster, TcpProxy,
+    TrafficDirection,
 };
 pub use node::{Interception, Node, ProxyId, Role, Workload};
 pub use route::{
@@ -56,6 +57,12 @@ pub mod names {
     /// `outbound|PORT|SUBSET|FQDN`; an empty subset is the whole service.
     pub fn outbound(port: u16, subset: &str, host: &str) -> String {
         format!("outbound|{port}|{subset}|{host}")
+    }
+
+    /// `outbound_.PORT_.SUBSET_.FQDN`: the same cluster as a TLS server name, which mutual TLS of the
+    /// mesh asks for and by which gateways with `AUTO_PASSTHROUGH` find it.
+    pub fn sni_dnat(port: u16, subset: &str, host: &str) -> String {
+        format!("outbound_.{port}_.{subset}_.{host}")
     }
 
     /// `inbound|TARGETPORT||`.

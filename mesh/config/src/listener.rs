@@ -56,10 +56,16 @@ pub struct FilterChain {
     /// Destination port; absent: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_port: Option<u16>,
-    /// Destination names and addresses (host names, cluster IPs; no ports), lower-case; empty: any.
-    /// TCP services are told apart by these, HTTP services by the `Host` header.
+    /// Where the connection goes: names (`*.suffix` among them), addresses and ranges of addresses
+    /// (`10.0.0.0/8`), lower-case, without ports; empty: anywhere. TCP services are told apart by
+    /// these, HTTP services by the `Host` header.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destinations: Vec<String>,
+    /// The connection begins with a TLS greeting for one of these names, lower-case (`*.suffix`
+    /// covers names that end so, `*` every name); empty: no such condition. The greeting is looked
+    /// at, not taken: what [`filter`](Self::filter) gets still begins with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub server_names: Vec<String>,
     /// What takes the connection.
     pub filter: NetworkFilter,
 }
@@ -93,12 +99,35 @@ pub struct HttpConnectionManager {
     pub route_config: String,
 }
 
-/// Raw bytes to one cluster.
+/// Raw bytes to a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TcpProxy {
     /// Prefix of its statistics: `tcp.<stat_prefix>.downstream_cx_total`.
     pub stat_prefix: String,
-    /// Cluster that takes the connection.
-    pub cluster: String,
+    /// One is drawn by weight for each connection. A name without a cluster closes it (flag NC).
+    pub clusters: Vec<TcpCluster>,
+}
+
+impl TcpProxy {
+    /// Every connection to one cluster, whose name is also the prefix of the statistics.
+    pub fn to(cluster: &str) -> Self {
+        Self {
+            stat_prefix: cluster.into(),
+            clusters: vec![TcpCluster {
+                name: cluster.into(),
+                weight: 1,
+            }],
+        }
+    }
+}
+
+/// A destination of connections and its share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TcpCluster {
+    /// Name of the cluster.
+    pub name: String,
+    /// Relative to the sum of all; never 0 when there are several.
+    pub weight: u32,
 }

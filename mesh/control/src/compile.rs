@@ -14,11 +14,13 @@ mod actions;
 mod clusters;
 mod destination_rules;
 mod gateway;
+mod gateway_tcp;
 mod host_index;
 mod inbound;
 mod matches;
 mod routes;
 mod sidecar;
+mod tcp_routes;
 mod virtual_hosts;
 mod visibility;
 
@@ -64,6 +66,8 @@ pub struct Compiler {
     virtual_services: Vec<Arc<Resource<VirtualService>>>,
     /// HTTP rules for sidecars.
     on_mesh: HostIndex<VirtualService>,
+    /// TCP and TLS rules for sidecars.
+    on_mesh_tcp: HostIndex<VirtualService>,
     destination_rules: HostIndex<DestinationRule>,
     gateways: Vec<Arc<Resource<Gateway>>>,
     /// Some rule asks for the labels or the namespace of the caller.
@@ -78,11 +82,10 @@ impl Compiler {
         let virtual_services = oldest_first(&world.virtual_services);
         let asks_for_labels = virtual_services
             .iter()
-            .flat_map(|service| &service.spec.http)
-            .flat_map(|rule| &rule.r#match)
-            .any(|block| !block.source_labels.is_empty());
+            .any(|service| asks_for_labels(&service.spec));
         Self {
             on_mesh: HostIndex::new(&virtual_services, virtual_hosts::mesh_hosts),
+            on_mesh_tcp: HostIndex::new(&virtual_services, virtual_hosts::mesh_tcp_hosts),
             destination_rules: HostIndex::new(&oldest_first(&world.destination_rules), |rule| {
                 vec![&rule.host]
             }),
@@ -156,6 +159,16 @@ impl Compiler {
         rule.subsets.iter().any(|known| known.name == subset)
     }
 
+    /// The subsets of a service that callers of a namespace know.
+    fn subsets(&self, caller: &str, service: &crate::world::Service) -> Vec<String> {
+        let rules = &self.destination_rules;
+        let rule = destination_rules::lookup(rules, caller, &service.host, &service.namespace);
+        rule.subsets
+            .iter()
+            .map(|known| known.name.clone())
+            .collect()
+    }
+
     fn node(&self, proxy: &ProxyId, pod: &Pod) -> Node {
         let settings = &self.world.settings;
         Node {
@@ -206,6 +219,17 @@ pub(crate) fn oldest_first<T>(objects: &Objects<Resource<T>>) -> Vec<Arc<Resourc
     let mut sorted: Vec<_> = objects.values().cloned().collect();
     sorted.sort_by(|a, b| a.metadata.precedence().cmp(&b.metadata.precedence()));
     sorted
+}
+
+/// Some block of the rules asks for the labels of the caller.
+fn asks_for_labels(spec: &VirtualService) -> bool {
+    let http = spec.http.iter().flat_map(|rule| &rule.r#match);
+    let tls = spec.tls.iter().flat_map(|rule| &rule.r#match);
+    let tcp = spec.tcp.iter().flat_map(|rule| &rule.r#match);
+    http.map(|block| &block.source_labels)
+        .chain(tls.map(|block| &block.source_labels))
+        .chain(tcp.map(|block| &block.source_labels))
+        .any(|labels| !labels.is_empty())
 }
 
 /// Takes the allocations of `before` for what is equal.

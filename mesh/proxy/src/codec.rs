@@ -40,7 +40,7 @@ where
             let tcp = connection.worker.shared.loopback_tcp.clone();
             return tcp::proxy(stream, &tcp, &connection).await;
         }
-        Some(to) => listener.chain(to),
+        Some(to) => listener.chain(to, None),
         None => listener.own_chain(),
     };
     match filter {
@@ -121,7 +121,7 @@ impl Open {
     fn new(protocol: Protocol, connection: &Downstream) -> Self {
         let listener = connection.listener.load();
         let filter = match &connection.destination {
-            Some(to) => listener.chain(to),
+            Some(to) => listener.chain(to, None),
             None => listener.own_chain(),
         };
         let stats = filter.map(|filter| filter.http().stats.clone());

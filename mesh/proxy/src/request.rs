@@ -70,7 +70,9 @@ pub(crate) async fn handle(
     }
     let worker = &connection.worker;
     let own = match &destination {
-        Some(to) => door::loopback(worker, to).or_else(|| listener.chain(to).map(Filter::http)),
+        Some(to) => {
+            door::loopback(worker, to).or_else(|| listener.chain(to, None).map(Filter::http))
+        }
         None => listener.own_chain().map(Filter::http),
     };
     let unknown;

@@ -36,9 +36,12 @@ where
 {
     tcp.stats.downstream_cx_total.add(1);
     tcp.stats.downstream_cx_active.add(1);
-    let mut session = Session::new(connection, Some(&tcp.cluster));
+    let cluster = tcp.cluster(connection.worker.draw());
+    let mut session = Session::new(connection, cluster);
     session.observed = !Arc::ptr_eq(&tcp.stats, &connection.worker.shared.loopback_tcp.stats);
-    if let Some(upstream) = session.connect(&tcp.cluster).await {
+    if let Some(cluster) = cluster
+        && let Some(upstream) = session.connect(cluster).await
+    {
         session.upstream_local = upstream.local_addr().ok();
         session.opened();
         let mut upstream = upstream;

@@ -33,18 +33,32 @@ fn message(listener: &Listener, routes: Option<&Routes>) -> Value {
         "filter_chains": listener.filter_chains.iter().map(|chain| filter_chain(chain, routes)).collect::<Vec<_>>(),
     });
     let filter =
-        |name: &str, kind: &str| json!([{ "name": name, "typed_config": any(kind, json!({})) }]);
+        |name: &str, kind: &str| json!({ "name": name, "typed_config": any(kind, json!({})) });
+    let mut filters = Vec::new();
+    if listener
+        .filter_chains
+        .iter()
+        .any(|chain| !chain.server_names.is_empty())
+    {
+        filters.push(filter(
+            "envoy.filters.listener.tls_inspector",
+            "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        ));
+    }
     match listener.accept {
         Accept::Redirected => {
             message["use_original_dst"] = true.into();
-            message["listener_filters"] = filter(
+            filters.push(filter(
                 "envoy.filters.listener.original_dst",
                 "envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
-            );
+            ));
         }
         // Envoy has no listener that is an HTTP proxy by its connection; routing by the authority
         // of an absolute-form request is what its HTTP filter chain does anyway.
         Accept::HttpProxy | Accept::Direct => {}
+    }
+    if !filters.is_empty() {
+        message["listener_filters"] = filters.into();
     }
     message
 }
@@ -54,14 +68,25 @@ fn filter_chain(chain: &FilterChain, routes: Option<&Routes>) -> Value {
     if let Some(port) = chain.destination_port {
         matches["destination_port"] = port.into();
     }
+    // Envoy sees addresses alone: names are what a door is told.
     let prefixes: Vec<Value> = chain
         .destinations
         .iter()
-        .filter_map(|name| name.parse::<std::net::IpAddr>().ok())
-        .map(|ip| json!({ "address_prefix": ip.to_string(), "prefix_len": if ip.is_ipv4() { 32 } else { 128 } }))
+        .filter_map(|text| {
+            let (ip, bits) = text.split_once('/').unwrap_or((text, ""));
+            let ip = ip.parse::<std::net::IpAddr>().ok()?;
+            let all = if ip.is_ipv4() { 32 } else { 128 };
+            Some(json!({ "address_prefix": ip.to_string(), "prefix_len": bits.parse().unwrap_or(all) }))
+        })
         .collect();
     if !prefixes.is_empty() {
         matches["prefix_ranges"] = prefixes.into();
+    }
+    if !chain.server_names.is_empty() && chain.server_names != ["*"] {
+        matches["server_names"] = chain.server_names.clone().into();
+    }
+    if !chain.server_names.is_empty() {
+        matches["transport_protocol"] = "tls".into();
     }
     let filters = match &chain.filter {
         NetworkFilter::Http(http) => vec![connection_manager(http, routes)],
@@ -100,11 +125,19 @@ fn connection_manager(http: &HttpConnectionManager, routes: Option<&Routes>) -> 
 }
 
 fn tcp_proxy(tcp: &TcpProxy) -> Value {
+    let mut fields = json!({ "stat_prefix": tcp.stat_prefix });
+    match tcp.clusters.as_slice() {
+        [only] => fields["cluster"] = only.name.clone().into(),
+        several => {
+            let clusters: Vec<Value> = several
+                .iter()
+                .map(|to| json!({ "name": to.name, "weight": to.weight }))
+                .collect();
+            fields["weighted_clusters"] = json!({ "clusters": clusters });
+        }
+    }
     json!({
         "name": "envoy.filters.network.tcp_proxy",
-        "typed_config": any(
-            "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-            json!({ "stat_prefix": tcp.stat_prefix, "cluster": tcp.cluster }),
-        ),
+        "typed_config": any("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", fields),
     })
 }

@@ -90,7 +90,7 @@ pub(super) fn service_ref(service: &Service) -> ServiceRef {
 
 pub(super) fn upstream_protocol(protocol: Protocol) -> UpstreamProtocol {
     match protocol {
-        Protocol::Http | Protocol::Tcp => UpstreamProtocol::Http1,
+        Protocol::Http | Protocol::Tcp | Protocol::Tls => UpstreamProtocol::Http1,
         Protocol::Http2 => UpstreamProtocol::Http2,
         Protocol::Sniff => UpstreamProtocol::UseDownstream,
     }

@@ -11,6 +11,7 @@ use mesh_config::{
 
 use super::{
     Compiler,
+    gateway_tcp::{self, TcpServer},
     inbound::target_port,
     matches::{Context, is_catch_all},
     routes::{forward, of_virtual_service},
@@ -21,41 +22,63 @@ use crate::world::{Pod, selects};
 /// Adds a listener and a route table per port.
 pub(super) fn gateway(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot: &mut Snapshot) {
     let mut by_port: BTreeMap<u16, Vec<(&Resource<Gateway>, &Server)>> = BTreeMap::new();
+    let mut tcp_by_port: BTreeMap<u16, Vec<(&Resource<Gateway>, &Server, TcpServer)>> =
+        BTreeMap::new();
     for gateway in &compiler.gateways {
-        if selects(&gateway.spec.selector, &pod.labels) {
-            for server in gateway
-                .spec
-                .servers
-                .iter()
-                .filter(|server| is_plain_http(server))
+        if !selects(&gateway.spec.selector, &pod.labels) {
+            continue;
+        }
+        for server in &gateway.spec.servers {
+            let Some(port) = bound_port(compiler, pod, server) else {
+                continue;
+            };
+            // Of HTTP and TCP on one port the older has it.
+            if is_plain_http(server) && !tcp_by_port.contains_key(&port) {
+                by_port.entry(port).or_default().push((gateway, server));
+            } else if let Some(kind) = TcpServer::of(server)
+                && !by_port.contains_key(&port)
             {
-                if let Some(port) = bound_port(compiler, pod, server) {
-                    by_port.entry(port).or_default().push((gateway, server));
-                }
+                let servers = tcp_by_port.entry(port).or_default();
+                servers.push((gateway, server, kind));
             }
         }
     }
+    for (port, servers) in tcp_by_port {
+        let chains = servers.iter().flat_map(|(gateway, server, kind)| {
+            gateway_tcp::chains(compiler, pod, port, gateway, server, *kind)
+        });
+        let listener = listener(proxy, port, chains.collect());
+        snapshot
+            .listeners
+            .insert(listener.name.clone(), Arc::new(listener));
+    }
     for (port, servers) in by_port {
         let table = table(compiler, pod, port, &servers);
-        let listener = Listener {
+        let chain = FilterChain {
             name: format!("0.0.0.0_{port}"),
-            address: SocketAddr::new(proxy.address, port),
-            direction: TrafficDirection::Gateway,
-            accept: Accept::Direct,
-            filter_chains: vec![FilterChain {
-                name: format!("0.0.0.0_{port}"),
-                destination_port: None,
-                destinations: Vec::new(),
-                filter: NetworkFilter::Http(HttpConnectionManager {
-                    stat_prefix: format!("outbound_0.0.0.0_{port}"),
-                    route_config: table.name.clone(),
-                }),
-            }],
+            destination_port: None,
+            destinations: Vec::new(),
+            server_names: Vec::new(),
+            filter: NetworkFilter::Http(HttpConnectionManager {
+                stat_prefix: format!("outbound_0.0.0.0_{port}"),
+                route_config: table.name.clone(),
+            }),
         };
+        let listener = listener(proxy, port, vec![chain]);
         snapshot.routes.insert(table.name.clone(), Arc::new(table));
         snapshot
             .listeners
             .insert(listener.name.clone(), Arc::new(listener));
+    }
+}
+
+fn listener(proxy: &ProxyId, port: u16, filter_chains: Vec<FilterChain>) -> Listener {
+    Listener {
+        name: format!("0.0.0.0_{port}"),
+        address: SocketAddr::new(proxy.address, port),
+        direction: TrafficDirection::Gateway,
+        accept: Accept::Direct,
+        filter_chains,
     }
 }
 
@@ -149,7 +172,7 @@ fn of_host<'a>(hosts: &'a mut Vec<(Host, Vec<Route>)>, host: &Host) -> &'a mut V
 }
 
 /// The VirtualServices that name a Gateway, oldest first.
-fn bound<'a>(
+pub(super) fn bound<'a>(
     compiler: &'a Compiler,
     gateway: &'a GatewayRef,
 ) -> impl Iterator<Item = &'a Resource<VirtualService>> {

@@ -51,6 +51,7 @@ pub(super) fn inbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot:
                 name: format!("0.0.0.0_{number}"),
                 destination_port: Some(number),
                 destinations: Vec::new(),
+                server_names: Vec::new(),
                 filter,
             },
         ));
@@ -74,10 +75,8 @@ pub(super) fn inbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot:
             name: "virtualInbound-catchall".into(),
             destination_port: None,
             destinations: Vec::new(),
-            filter: NetworkFilter::Tcp(TcpProxy {
-                stat_prefix: name.into(),
-                cluster: name.into(),
-            }),
+            server_names: Vec::new(),
+            filter: NetworkFilter::Tcp(TcpProxy::to(name)),
         });
         add(
             "virtualInbound".into(),
@@ -173,11 +172,8 @@ fn add_cluster(
 fn add_routes(number: u16, port: &Port<'_>, snapshot: &mut Snapshot) -> NetworkFilter {
     let name = names::inbound(number);
     let stat_prefix = format!("inbound_0.0.0.0_{number}");
-    let tcp = TcpProxy {
-        stat_prefix: name.clone(),
-        cluster: name.clone(),
-    };
-    if port.protocol == Protocol::Tcp {
+    let tcp = TcpProxy::to(&name);
+    if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) {
         return NetworkFilter::Tcp(tcp);
     }
     let decorator = port

@@ -23,10 +23,29 @@ pub(super) struct Context<'a> {
     pub(super) namespace: &'a str,
 }
 
+/// What a matching block of any protocol says of the caller and the port.
+pub(super) struct Conditions<'a> {
+    pub(super) port: Option<u32>,
+    pub(super) gateways: &'a [String],
+    pub(super) source_labels: &'a Labels,
+    pub(super) source_namespace: &'a str,
+}
+
+impl<'a> From<&'a HttpMatchRequest> for Conditions<'a> {
+    fn from(block: &'a HttpMatchRequest) -> Self {
+        Self {
+            port: block.port,
+            gateways: &block.gateways,
+            source_labels: &block.source_labels,
+            source_namespace: &block.source_namespace,
+        }
+    }
+}
+
 impl Context<'_> {
     /// The block is for this proxy and port at all. When it names gateways, the caller's labels and
     /// namespace are not looked at.
-    pub(super) fn admits(&self, block: &HttpMatchRequest, owner: &str) -> bool {
+    pub(super) fn admits(&self, block: &Conditions<'_>, owner: &str) -> bool {
         if block.port.is_some_and(|port| port != u32::from(self.port)) {
             return false;
         }
@@ -36,7 +55,7 @@ impl Context<'_> {
                 .iter()
                 .any(|name| GatewayRef::resolve(name, owner) == *self.gateway);
         }
-        selects(&block.source_labels, self.labels)
+        selects(block.source_labels, self.labels)
             && (block.source_namespace.is_empty() || block.source_namespace == self.namespace)
     }
 }

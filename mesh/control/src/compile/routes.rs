@@ -33,7 +33,7 @@ pub(super) fn of_virtual_service(
             let admitted = rule
                 .r#match
                 .iter()
-                .filter(|block| context.admits(block, owner));
+                .filter(|block| context.admits(&(*block).into(), owner));
             admitted
                 .map(|block| (joined(&rule.name, &block.name), route_match(block)))
                 .collect()

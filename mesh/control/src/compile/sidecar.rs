@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use mesh_api::GatewayRef;
 use mesh_config::{
     Accept, FilterChain, HttpConnectionManager, Interception, Listener, NetworkFilter, ProxyId,
     RouteConfiguration, Snapshot, TcpProxy, TrafficDirection, names,
@@ -13,7 +14,9 @@ use mesh_config::{
 
 use super::{
     Compiler, RouteView,
-    virtual_hosts::{catch_all, domains, has_other_hosts, table},
+    matches::Context,
+    tcp_routes::{self, Place},
+    virtual_hosts::{catch_all, domains, has_other_hosts, speaker, table},
     visibility::visible,
 };
 use crate::world::{OutboundPolicy, Pod, Protocol, Service, ServicePort};
@@ -60,16 +63,43 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
 
     // Services that are told apart by where the client wants to go.
     for service in &seen {
+        let rules = speaker(&compiler.on_mesh_tcp, &pod.namespace, &service.host);
+        let destinations = domains(service, &pod.namespace);
         for port in &service.ports {
-            let tcp = TcpProxy {
-                stat_prefix: names::outbound(port.number, "", service.host.as_str()),
-                cluster: names::outbound(port.number, "", service.host.as_str()),
+            let name = format!("{}:{}", service.host, port.number);
+            let place = Place {
+                name: &name,
+                port: Some(port.number),
+                destinations: &destinations,
             };
-            let filter = match port.protocol {
-                Protocol::Http | Protocol::Http2 => continue,
-                Protocol::Tcp => NetworkFilter::Tcp(tcp),
+            let context = Context {
+                gateway: &GatewayRef::Mesh,
+                port: port.number,
+                labels: &pod.labels,
+                namespace: &pod.namespace,
+            };
+            let own = TcpProxy::to(&names::outbound(port.number, "", service.host.as_str()));
+            match port.protocol {
+                Protocol::Http | Protocol::Http2 => {}
+                Protocol::Tls => {
+                    let of_rules = rules.map(|resource| {
+                        tcp_routes::tls(compiler, resource, &context, &place, |_| true)
+                    });
+                    match of_rules.filter(|chains| !chains.is_empty()) {
+                        Some(of_rules) => chains.extend(of_rules),
+                        None => chains.push(place.chain(Vec::new(), NetworkFilter::Tcp(own))),
+                    }
+                }
+                Protocol::Tcp => {
+                    let of_rules =
+                        rules.map(|resource| tcp_routes::tcp(compiler, resource, &context, &place));
+                    let (of_rules, all) = of_rules.unwrap_or_default();
+                    chains.extend(of_rules);
+                    if !all {
+                        chains.push(place.chain(Vec::new(), NetworkFilter::Tcp(own)));
+                    }
+                }
                 Protocol::Sniff => {
-                    let name = format!("{}:{}", service.host, port.number);
                     add(table(
                         compiler,
                         pod,
@@ -79,17 +109,23 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
                     ));
                     let http = HttpConnectionManager {
                         stat_prefix: stat_prefix(port.number),
-                        route_config: name,
+                        route_config: name.clone(),
                     };
-                    NetworkFilter::Sniff { http, tcp }
+                    let of_rules =
+                        rules.map(|resource| tcp_routes::tcp(compiler, resource, &context, &place));
+                    let (mut of_rules, all) = of_rules.unwrap_or_default();
+                    if !all {
+                        of_rules.push(place.chain(Vec::new(), NetworkFilter::Tcp(own)));
+                    }
+                    for chain in &mut of_rules {
+                        if let NetworkFilter::Tcp(tcp) = &chain.filter {
+                            let (http, tcp) = (http.clone(), tcp.clone());
+                            chain.filter = NetworkFilter::Sniff { http, tcp };
+                        }
+                    }
+                    chains.extend(of_rules);
                 }
-            };
-            chains.push(FilterChain {
-                name: format!("{}:{}", service.host, port.number),
-                destination_port: Some(port.number),
-                destinations: domains(service, &pod.namespace),
-                filter,
-            });
+            }
         }
     }
 
@@ -113,6 +149,7 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
             name: format!("0.0.0.0_{number}"),
             destination_port: Some(number),
             destinations: Vec::new(),
+            server_names: Vec::new(),
             filter: NetworkFilter::Http(HttpConnectionManager {
                 stat_prefix: stat_prefix(number),
                 route_config: number.to_string(),
@@ -141,15 +178,13 @@ fn unknown_ports(compiler: &Compiler) -> FilterChain {
         name: "virtualOutbound-catchall-tcp".into(),
         destination_port: None,
         destinations: Vec::new(),
+        server_names: Vec::new(),
         filter: NetworkFilter::Sniff {
             http: HttpConnectionManager {
                 stat_prefix: "outbound_catchall".into(),
                 route_config: UNKNOWN_PORTS.into(),
             },
-            tcp: TcpProxy {
-                stat_prefix: cluster.into(),
-                cluster: cluster.into(),
-            },
+            tcp: TcpProxy::to(cluster),
         },
     }
 }

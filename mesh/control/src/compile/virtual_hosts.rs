@@ -7,6 +7,7 @@ use mesh_config::{DirectResponse, Route, RouteAction, RouteConfiguration, Virtua
 
 use super::{
     Compiler,
+    host_index::HostIndex,
     matches::Context,
     routes::{default_route, forward, of_virtual_service},
     visibility::visible,
@@ -18,23 +19,29 @@ const PORT_OF_OTHER_HOSTS: u16 = 80;
 
 /// The hosts for which a VirtualService has HTTP rules for sidecars.
 pub(super) fn mesh_hosts(spec: &VirtualService) -> Vec<&str> {
+    on_mesh(spec, !spec.http.is_empty())
+}
+
+/// The hosts for which it has `tcp` or `tls` rules for sidecars.
+pub(super) fn mesh_tcp_hosts(spec: &VirtualService) -> Vec<&str> {
+    on_mesh(spec, !(spec.tcp.is_empty() && spec.tls.is_empty()))
+}
+
+fn on_mesh(spec: &VirtualService, has_rules: bool) -> Vec<&str> {
     let on_mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh");
-    let hosts = spec
-        .hosts
-        .iter()
-        .filter(|_| on_mesh && !spec.http.is_empty());
+    let hosts = spec.hosts.iter().filter(|_| on_mesh && has_rules);
     hosts.map(String::as_str).collect()
 }
 
 /// The VirtualService that speaks for a service: of those that name it most specifically the oldest.
 pub(super) fn speaker<'a>(
-    compiler: &'a Compiler,
+    rules: &'a HostIndex<VirtualService>,
     namespace: &str,
     host: &'a Host,
 ) -> Option<&'a Arc<Resource<VirtualService>>> {
     let mut best = None;
     let mut best_rank = (false, 0);
-    for (named, resource) in compiler.on_mesh.covering(host) {
+    for (named, resource) in rules.covering(host) {
         let rank = (!named.is_wildcard(), named.as_str().len());
         let seen = visible(
             &resource.spec.export_to,
@@ -67,7 +74,7 @@ pub(super) fn table<'a>(
         .map(|service| VirtualHost {
             name: format!("{}:{port}", service.host),
             domains: domains(service, &pod.namespace),
-            routes: match speaker(compiler, &pod.namespace, &service.host) {
+            routes: match speaker(&compiler.on_mesh, &pod.namespace, &service.host) {
                 Some(resource) => of_virtual_service(compiler, resource, &context),
                 None => vec![default_route(&service.host, port)],
             },

@@ -7,8 +7,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     (
         "VirtualService",
         &[
-            "spec.tls",
-            "spec.tcp",
+            "spec.tcp[].match[].sourceSubnet",
             "spec.http[].delegate",
             "spec.http[].mirror",
             "spec.http[].mirrors",
@@ -111,7 +110,15 @@ fn servers(object: &Value, found: &mut Vec<String>) {
             .as_str()
             .unwrap_or_default()
             .to_ascii_uppercase();
-        if !matches!(protocol.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB") {
+        let passes_on = matches!(
+            server["tls"]["mode"].as_str(),
+            Some("PASSTHROUGH" | "AUTO_PASSTHROUGH")
+        );
+        let plain = matches!(
+            protocol.as_str(),
+            "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" | "TCP" | "MONGO" | "REDIS" | "MYSQL"
+        );
+        if !plain && !passes_on {
             found.push(format!("spec.servers[{index}] (protocol {protocol})"));
         }
     }

@@ -55,7 +55,9 @@ pub enum Protocol {
     Http,
     /// HTTP/2 and gRPC.
     Http2,
-    /// Anything else, TLS among it.
+    /// TLS, which the service itself ends: told apart by server name.
+    Tls,
+    /// Anything else.
     Tcp,
     /// Not declared: found out per connection.
     Sniff,
@@ -75,9 +77,8 @@ impl Protocol {
             }
             "grpc-web" => Self::Http,
             "http2" | "grpc" | "kubernetes.io/h2c" => Self::Http2,
-            "https" | "tls" | "tcp" | "mongo" | "redis" | "mysql" | "kubernetes.io/wss" => {
-                Self::Tcp
-            }
+            "https" | "tls" | "kubernetes.io/wss" => Self::Tls,
+            "tcp" | "mongo" | "redis" | "mysql" => Self::Tcp,
             _ if matches!(number, 25 | 53 | 3306 | 27017) => Self::Tcp,
             _ => Self::Sniff,
         }
@@ -168,7 +169,7 @@ mod tests {
             (None, "", 3306, Protocol::Tcp),
             (Some("http"), "tcp-x", 80, Protocol::Http),
             (Some("kubernetes.io/h2c"), "", 80, Protocol::Http2),
-            (Some("https"), "http", 443, Protocol::Tcp),
+            (Some("https"), "http", 443, Protocol::Tls),
         ] {
             assert_eq!(
                 Protocol::of(app, name, number),

@@ -1,10 +1,14 @@
 //! Listeners: which filter chain takes a connection or, behind a door, a request.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use mesh_config as model;
 
-use super::{Cluster, Clusters, RouteTable};
+use super::{Cluster, Clusters, RouteTable, route::by_weight};
 use crate::stats::{HttpStats, Registry, TcpStats};
 
 /// A listener at one moment.
@@ -19,7 +23,8 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 struct Chain {
     port: Option<u16>,
-    destinations: Vec<Box<str>>,
+    destinations: Vec<Place>,
+    server_names: Vec<Place>,
     filter: Filter,
 }
 
@@ -39,11 +44,12 @@ pub(crate) struct Http {
     pub(crate) table: Option<Arc<RouteTable>>,
 }
 
-/// Bytes to one cluster.
+/// Bytes to a cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Tcp {
     pub(crate) stats: Arc<TcpStats>,
-    pub(crate) cluster: Arc<Cluster>,
+    /// With their weights.
+    clusters: Vec<(Arc<Cluster>, u32)>,
     /// A client of a door may still speak HTTP to it: this sends it on unchanged.
     http: Http,
 }
@@ -77,7 +83,12 @@ impl Listener {
             table: tables.get(&manager.route_config).cloned(),
         };
         let mut tcp = |proxy: &model::TcpProxy| {
-            Tcp::plain(&proxy.stat_prefix, clusters.named(&proxy.cluster), registry)
+            let named = |to: &model::TcpCluster| (clusters.named(&to.name), to.weight);
+            Tcp::new(
+                &proxy.stat_prefix,
+                proxy.clusters.iter().map(named).collect(),
+                registry,
+            )
         };
         let chains = listener
             .filter_chains
@@ -87,7 +98,12 @@ impl Listener {
                 destinations: chain
                     .destinations
                     .iter()
-                    .map(|d| d.as_str().into())
+                    .map(|text| Place::parse(text))
+                    .collect(),
+                server_names: chain
+                    .server_names
+                    .iter()
+                    .map(|text| Place::parse(text))
                     .collect(),
                 filter: match &chain.filter {
                     model::NetworkFilter::Http(manager) => Filter::Http(http(manager)),
@@ -107,19 +123,30 @@ impl Listener {
         }
     }
 
-    /// The first chain whose conditions hold.
-    pub(crate) fn chain(&self, destination: &Destination) -> Option<&Filter> {
+    /// The first chain whose conditions hold; `server_name` is that of the connection's TLS
+    /// greeting (empty: a greeting without one), if it has been seen.
+    pub(crate) fn chain(
+        &self,
+        destination: &Destination,
+        server_name: Option<&str>,
+    ) -> Option<&Filter> {
         self.chains
             .iter()
-            .find(|chain| chain.takes(&destination.host, destination.port))
+            .find(|chain| chain.takes(destination, server_name))
             .map(|chain| &chain.filter)
     }
 
     /// The chain for connections whose destination is the listener itself.
     pub(crate) fn own_chain(&self) -> Option<&Filter> {
         match &self.chains[..] {
-            [only] if only.port.is_none() && only.destinations.is_empty() => Some(&only.filter),
-            _ => self.chain(&self.address.into()),
+            [only]
+                if only.port.is_none()
+                    && only.destinations.is_empty()
+                    && only.server_names.is_empty() =>
+            {
+                Some(&only.filter)
+            }
+            _ => self.chain(&self.address.into(), None),
         }
     }
 }
@@ -139,28 +166,105 @@ impl Http {
     pub(crate) fn plain(prefix: &str, cluster: Arc<Cluster>, registry: &Registry) -> Self {
         Self {
             stats: registry.http(prefix),
-            table: Some(Arc::new(RouteTable::plain(cluster))),
+            table: Some(Arc::new(RouteTable::plain(&[(cluster, 1)]))),
         }
     }
 }
 
 impl Tcp {
     pub(crate) fn plain(prefix: &str, cluster: Arc<Cluster>, registry: &Registry) -> Self {
+        Self::new(prefix, vec![(cluster, 1)], registry)
+    }
+
+    fn new(prefix: &str, clusters: Vec<(Arc<Cluster>, u32)>, registry: &Registry) -> Self {
         Self {
             stats: registry.tcp(prefix),
-            http: Http::plain(prefix, cluster.clone(), registry),
-            cluster,
+            http: Http {
+                stats: registry.http(prefix),
+                table: Some(Arc::new(RouteTable::plain(&clusters))),
+            },
+            clusters,
+        }
+    }
+
+    /// The cluster that a draw, uniform over all of `u32`, falls on; `None`: there is none at all.
+    pub(crate) fn cluster(&self, draw: u32) -> Option<&Arc<Cluster>> {
+        let index = by_weight(self.clusters.iter().map(|(_, weight)| *weight), draw);
+        self.clusters.get(index).map(|(cluster, _)| cluster)
+    }
+}
+
+/// One of the destinations of a chain.
+#[derive(Debug)]
+enum Place {
+    /// A name or an address.
+    Exact(Box<str>),
+    /// Names that end so.
+    Suffix(Box<str>),
+    /// Addresses whose first bits are these.
+    Range(IpAddr, u8),
+}
+
+impl Place {
+    fn parse(text: &str) -> Self {
+        if let Some(suffix) = text.strip_prefix('*') {
+            return Self::Suffix(suffix.into());
+        }
+        let range = text
+            .split_once('/')
+            .and_then(|(ip, bits)| Some(Self::Range(ip.parse().ok()?, bits.parse().ok()?)));
+        range.unwrap_or_else(|| Self::Exact(text.into()))
+    }
+
+    fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => &**name == host,
+            Self::Suffix(suffix) => {
+                suffix.is_empty() || (host.len() > suffix.len() && host.ends_with(&**suffix))
+            }
+            Self::Range(network, bits) => match (network, host.parse()) {
+                (IpAddr::V4(network), Ok(IpAddr::V4(host))) => {
+                    let differ = u32::from(*network) ^ u32::from(host);
+                    differ.leading_zeros() >= u32::from(*bits)
+                }
+                (IpAddr::V6(network), Ok(IpAddr::V6(host))) => {
+                    let differ = u128::from(*network) ^ u128::from(host);
+                    differ.leading_zeros() >= u32::from(*bits)
+                }
+                _ => false,
+            },
         }
     }
 }
 
 impl Chain {
-    fn takes(&self, host: &str, port: u16) -> bool {
-        self.port.is_none_or(|wanted| wanted == port)
-            && (self.destinations.is_empty()
-                || self
-                    .destinations
-                    .iter()
-                    .any(|destination| &**destination == host))
+    fn takes(&self, destination: &Destination, server_name: Option<&str>) -> bool {
+        let among = |places: &[Place], name: &str| places.iter().any(|place| place.covers(name));
+        self.port.is_none_or(|wanted| wanted == destination.port)
+            && (self.destinations.is_empty() || among(&self.destinations, &destination.host))
+            && (self.server_names.is_empty()
+                || server_name.is_some_and(|name| among(&self.server_names, name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_names_suffixes_addresses_and_ranges() {
+        for (text, host, covers) in [
+            ("web", "web", true),
+            ("*.wiki.test", "en.wiki.test", true),
+            ("*.wiki.test", "wiki.test", false),
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("10.0.0.0/8", "web", false),
+            ("0.0.0.0/0", "1.2.3.4", true),
+            ("fd00::/8", "fd12::1", true),
+        ] {
+            assert_eq!(Place::parse(text).covers(host), covers, "{text} {host}");
+        }
     }
 }

@@ -47,7 +47,6 @@ pub(crate) enum Action {
 #[derive(Debug)]
 pub(crate) struct Forward {
     targets: Vec<Target>,
-    total_weight: u32,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retry: Retry,
     pub(crate) rewrite: Option<Rewrite>,
@@ -79,11 +78,11 @@ pub(crate) struct Rewrite {
 }
 
 impl RouteTable {
-    /// A table that sends everything to one cluster and changes nothing.
-    pub(crate) fn plain(cluster: Arc<super::Cluster>) -> Self {
-        let target = Target {
-            cluster,
-            weight: 1,
+    /// A table that splits everything between clusters by weight and changes nothing.
+    pub(crate) fn plain(clusters: &[(Arc<super::Cluster>, u32)]) -> Self {
+        let target = |(cluster, weight): &(Arc<super::Cluster>, u32)| Target {
+            cluster: cluster.clone(),
+            weight: *weight,
             request_headers: Mutation::default(),
             response_headers: Mutation::default(),
         };
@@ -91,8 +90,7 @@ impl RouteTable {
             name: "".into(),
             matcher: RouteMatcher::any(),
             action: Action::Forward(Forward {
-                targets: vec![target],
-                total_weight: 1,
+                targets: clusters.iter().map(target).collect(),
                 timeout: None,
                 retry: Retry::default(),
                 rewrite: None,
@@ -242,10 +240,8 @@ impl Forward {
             .iter()
             .map(target)
             .collect::<Result<_, CompileError>>()?;
-        let total_weight = targets.iter().map(|target| target.weight).sum();
         Ok(Self {
             targets,
-            total_weight,
             timeout: forward.timeout.filter(|timeout| !timeout.is_zero()),
             retry: forward
                 .retry
@@ -258,15 +254,7 @@ impl Forward {
 
     /// Which arm a draw, uniform over all of `u32`, falls on.
     pub(crate) fn target_index(&self, draw: u32) -> usize {
-        let mut point = (u64::from(draw) * u64::from(self.total_weight)) >> 32;
-        for (index, target) in self.targets.iter().enumerate() {
-            let weight = u64::from(target.weight);
-            if point < weight {
-                return index;
-            }
-            point -= weight;
-        }
-        0
+        by_weight(self.targets.iter().map(|target| target.weight), draw)
     }
 
     pub(crate) fn target(&self, index: usize) -> Option<&Target> {
@@ -277,6 +265,19 @@ impl Forward {
     pub(crate) fn is_split(&self) -> bool {
         self.targets.len() > 1
     }
+}
+
+/// Which of several weights a draw, uniform over all of `u32`, falls on.
+pub(super) fn by_weight(weights: impl Iterator<Item = u32> + Clone, draw: u32) -> usize {
+    let total: u64 = weights.clone().map(u64::from).sum();
+    let mut point = (u64::from(draw) * total) >> 32;
+    for (index, weight) in weights.map(u64::from).enumerate() {
+        if point < weight {
+            return index;
+        }
+        point -= weight;
+    }
+    0
 }
 
 impl Retry {
