@@ -275,12 +275,12 @@ fn door(app: &App, echo: std::net::SocketAddr) -> Snapshot {
         "name": "door", "address": "127.0.0.1:0", "direction": "outbound", "accept": "httpProxy",
         "filterChains": [
             { "name": "echo", "destinationPort": 7777, "destinations": ["echo"], "filter":
-                { "tcp": { "statPrefix": "echo", "cluster": "outbound|7777||echo" } } },
+                { "tcp": { "statPrefix": "echo", "clusters": [{ "name": "outbound|7777||echo", "weight": 1 }] } } },
             { "name": "web", "destinationPort": 80, "filter":
                 { "http": { "statPrefix": "web", "routeConfig": "table" } } },
             { "name": "rest", "filter": { "sniff": {
                 "http": { "statPrefix": "rest", "routeConfig": "any" },
-                "tcp": { "statPrefix": "rest", "cluster": "PassthroughCluster" } } } },
+                "tcp": { "statPrefix": "rest", "clusters": [{ "name": "PassthroughCluster", "weight": 1 }] } } } },
         ],
     });
     let any = json!({ "name": "any", "virtualHosts": [
