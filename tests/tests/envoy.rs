@@ -35,12 +35,27 @@ fn everything() -> Snapshot {
             per_try_timeout: Some(Duration::from_millis(250)),
             retriable_status_codes: vec![503],
             other_host: true,
+            other_priority: true,
+            base_interval: Some(Duration::from_millis(50)),
+            max_interval: Some(Duration::from_secs(1)),
         }),
         rewrite: Some(Rewrite {
             prefix: Some(text("/")),
             regex: None,
             authority: Some(text("b")),
         }),
+        hash_policy: vec![
+            HashPolicy::Header(text("x-user")),
+            HashPolicy::Cookie(HashCookie {
+                name: text("user"),
+                ttl: Some(Duration::from_secs(10)),
+                path: text("/"),
+                attributes: vec![(text("SameSite"), text("Strict"))],
+            }),
+            HashPolicy::QueryParameter(text("q")),
+            HashPolicy::SourceIp,
+        ],
+        hedge_on_per_try_timeout: true,
     };
     let route = |matches, action| Route {
         name: text("named"),
@@ -173,17 +188,56 @@ fn everything() -> Snapshot {
             vec![chain("any", None, NetworkFilter::Sniff { http, tcp })],
         ),
     ];
+    let second = Some(Duration::from_secs(1));
     let cluster = |name: String, discovery, lb_policy, protocol| Cluster {
-        name,
-        discovery,
         lb_policy,
         protocol,
-        connect_timeout: Duration::from_secs(10),
+        circuit_breakers: CircuitBreakers {
+            max_connections: 1,
+            max_pending_requests: 2,
+            max_requests: 3,
+            max_retries: 4,
+            retry_budget: Some(RetryBudget {
+                basis_points: 2500,
+                min_retry_concurrency: 3,
+            }),
+        },
+        connections: ConnectionOptions {
+            idle_timeout: second,
+            tcp_idle_timeout: second,
+            max_connection_duration: second,
+            max_requests_per_connection: Some(10),
+            max_concurrent_streams: Some(100),
+            tcp_keepalive: Some(TcpKeepalive {
+                probes: Some(3),
+                time: second,
+                interval: second,
+            }),
+            http2_keepalive: Some(Http2Keepalive {
+                interval: Duration::from_secs(30),
+                timeout: Duration::from_secs(5),
+            }),
+        },
+        outlier_detection: (discovery == Discovery::Eds).then(|| OutlierDetection {
+            consecutive_5xx: Some(1),
+            consecutive_gateway_failure: Some(2),
+            consecutive_local_origin_failure: Some(3),
+            split_external_local_origin_errors: true,
+            ..OutlierDetection::default()
+        }),
+        healthy_panic_threshold: 10,
+        locality_weighted: discovery == Discovery::Eds,
+        slow_start: Some(SlowStart {
+            window: Duration::from_secs(60),
+            aggression: 1.0,
+            min_weight_percent: 10.0,
+        }),
         service: Some(ServiceRef {
             host: text("a"),
             name: text("a"),
             namespace: text("default"),
         }),
+        ..Cluster::new(&name, discovery)
     };
     let clusters = [
         cluster(
@@ -199,6 +253,20 @@ fn everything() -> Snapshot {
             UpstreamProtocol::Http2,
         ),
         cluster(
+            names::outbound(81, "", "a"),
+            Discovery::Eds,
+            LbPolicy::RingHash {
+                minimum_ring_size: 1024,
+            },
+            UpstreamProtocol::Http1,
+        ),
+        cluster(
+            names::outbound(82, "", "a"),
+            Discovery::Eds,
+            LbPolicy::Maglev { table_size: 65537 },
+            UpstreamProtocol::Http1,
+        ),
+        cluster(
             names::PASSTHROUGH_CLUSTER.into(),
             Discovery::OriginalDst,
             LbPolicy::Random,
@@ -206,10 +274,17 @@ fn everything() -> Snapshot {
         ),
     ];
     let endpoint = |address: &str, health| Endpoint {
-        address: address.parse().unwrap(),
         health,
-        workload: Arc::default(),
         in_mesh: true,
+        weight: 3,
+        locality: Arc::new(Locality {
+            region: text("r"),
+            zone: text("z"),
+            sub_zone: text("s"),
+        }),
+        priority: 0,
+        locality_weight: Some(7),
+        ..Endpoint::new(address.parse().unwrap(), Arc::default())
     };
     let assignment = ClusterLoadAssignment {
         cluster_name: names::outbound(80, "v1", "a"),

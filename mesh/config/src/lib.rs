@@ -29,8 +29,9 @@ mod route;
 mod snapshot;
 
 pub use cluster::{
-    Cluster, ClusterLoadAssignment, Discovery, Endpoint, HealthStatus, LbPolicy, ServiceRef,
-    UpstreamProtocol,
+    CircuitBreakers, Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, Endpoint,
+    HealthStatus, Http2Keepalive, LbPolicy, Locality, OutlierDetection, RetryBudget, ServiceRef,
+    SlowStart, TcpKeepalive, UpstreamProtocol,
 };
 pub use listener::{
     Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, TcpCluster, TcpProxy,
@@ -38,10 +39,10 @@ pub use listener::{
 };
 pub use node::{Interception, Node, ProxyId, Role, Workload};
 pub use route::{
-    Abort, AbortStatus, Delay, DirectResponse, Fault, Forward, HeaderMatch, HeaderMutation,
-    PathMatch, Percent, QueryMatch, Redirect, RedirectPath, RegexRewrite, RetryPolicy, Rewrite,
-    Route, RouteAction, RouteConfiguration, RouteMatch, StringMatch, ValueMatch, VirtualHost,
-    WeightedCluster,
+    Abort, AbortStatus, Delay, DirectResponse, Fault, Forward, HashCookie, HashPolicy, HeaderMatch,
+    HeaderMutation, PathMatch, Percent, QueryMatch, Redirect, RedirectPath, RegexRewrite,
+    RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch, StringMatch,
+    ValueMatch, VirtualHost, WeightedCluster,
 };
 pub use snapshot::{Changes, Snapshot, Update};
 

@@ -173,6 +173,12 @@ pub struct Forward {
     /// Change of path and authority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
+    /// What clusters that balance by hash make their hash of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hash_policy: Vec<HashPolicy>,
+    /// An attempt that outlasts `per_try_timeout` goes on beside the next; the first good answer wins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hedge_on_per_try_timeout: bool,
 }
 
 /// A destination and its share.
@@ -192,7 +198,7 @@ pub struct WeightedCluster {
 }
 
 /// When a failed attempt is made again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryPolicy {
     /// Envoy's words: `connect-failure`, `refused-stream`, `reset`, `5xx`, ...
@@ -212,6 +218,59 @@ pub struct RetryPolicy {
     /// Do not go to a host that has failed this request while another is there.
     #[serde(default)]
     pub other_host: bool,
+    /// After two failed attempts, leave out the priorities of the hosts that failed.
+    #[serde(default)]
+    pub other_priority: bool,
+    /// First bound of the wait before a retry, which doubles with each; absent: Envoy's 25 ms.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::duration::option"
+    )]
+    pub base_interval: Option<Duration>,
+    /// Last bound of the wait; absent: ten times the base.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::duration::option"
+    )]
+    pub max_interval: Option<Duration>,
+}
+
+/// What makes a request go to the same endpoint as another, in clusters that balance by hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HashPolicy {
+    /// Value of a request header; none: no hash.
+    Header(String),
+    /// Value of a cookie.
+    Cookie(HashCookie),
+    /// Value of a query parameter; none: no hash.
+    QueryParameter(String),
+    /// Address of the client.
+    SourceIp,
+}
+
+/// A cookie that binds a client to an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HashCookie {
+    /// Its name.
+    pub name: String,
+    /// A request without the cookie is answered with a new one of this lifetime; 0: until the
+    /// browser ends. Absent: no cookie is set, and such requests have no hash.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::duration::option"
+    )]
+    pub ttl: Option<Duration>,
+    /// Its path; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// Names and values of further attributes; a value may be empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<(String, String)>,
 }
 
 /// Change of path and authority on the way to the upstream.

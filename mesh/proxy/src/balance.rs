@@ -40,7 +40,7 @@ fn pick<'a>(
     let mut random = || &hosts[((u64::from(draw()) * hosts.len() as u64) >> 32) as usize];
     match policy {
         LbPolicy::RoundRobin => &hosts[cluster.turn() % hosts.len()],
-        LbPolicy::Random => random(),
+        LbPolicy::Random | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => random(),
         LbPolicy::LeastRequest => {
             let (one, other) = (random(), random());
             if other.stats.rq_active.get() < one.stats.rq_active.get() {

@@ -270,12 +270,8 @@ fn loopback(registry: &Registry) -> (Http, Tcp) {
     const NAME: &str = "loopback";
     let mut clusters = Clusters::default();
     let config = Arc::new(model::Cluster {
-        name: NAME.into(),
-        discovery: model::Discovery::OriginalDst,
-        lb_policy: model::LbPolicy::default(),
         protocol: model::UpstreamProtocol::UseDownstream,
-        connect_timeout: std::time::Duration::from_secs(10),
-        service: None,
+        ..model::Cluster::new(NAME, model::Discovery::OriginalDst)
     });
     let cluster: Arc<Cluster> = clusters.named(NAME);
     cluster.update(config, &[], &Labels::default());

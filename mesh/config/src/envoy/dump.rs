@@ -157,10 +157,10 @@ fn keep(value: &Value, paths: &[Vec<&str>]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::sync::Arc;
 
     use super::*;
-    use crate::{Cluster, Discovery, LbPolicy, UpstreamProtocol};
+    use crate::{Cluster, Discovery};
 
     fn snapshot() -> Snapshot {
         let mut snapshot = Snapshot {
@@ -168,14 +168,7 @@ mod tests {
             ..Snapshot::default()
         };
         for name in ["outbound|80||a", "outbound|80||b"] {
-            let cluster = Cluster {
-                name: name.into(),
-                discovery: Discovery::Eds,
-                lb_policy: LbPolicy::RoundRobin,
-                protocol: UpstreamProtocol::Http1,
-                connect_timeout: Duration::from_secs(10),
-                service: None,
-            };
+            let cluster = Cluster::new(name, Discovery::Eds);
             snapshot.clusters.insert(name.into(), Arc::new(cluster));
         }
         snapshot

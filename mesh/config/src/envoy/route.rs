@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::any;
 use crate::{
-    AbortStatus, Fault, Forward, HeaderMatch, HeaderMutation, PathMatch, Percent, QueryMatch,
-    Redirect, RedirectPath, RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration,
-    RouteMatch, StringMatch, ValueMatch, VirtualHost, WeightedCluster, duration,
+    AbortStatus, Fault, Forward, HashPolicy, HeaderMatch, HeaderMutation, PathMatch, Percent,
+    QueryMatch, Redirect, RedirectPath, RetryPolicy, Rewrite, Route, RouteAction,
+    RouteConfiguration, RouteMatch, StringMatch, ValueMatch, VirtualHost, WeightedCluster,
+    duration,
 };
 
 /// A route table.
@@ -123,6 +124,14 @@ fn route_action(forward: &Forward, condition: &RouteMatch) -> Value {
     if let Some(retry) = &forward.retry {
         message.insert("retry_policy".into(), retry_policy(retry));
     }
+    if forward.hedge_on_per_try_timeout {
+        let policy = json!({ "hedge_on_per_try_timeout": true });
+        message.insert("hedge_policy".into(), policy);
+    }
+    if !forward.hash_policy.is_empty() {
+        let policies: Vec<Value> = forward.hash_policy.iter().map(hash_policy).collect();
+        message.insert("hash_policy".into(), policies.into());
+    }
     if let Some(change) = &forward.rewrite {
         rewrite(&mut message, change, condition);
     }
@@ -159,7 +168,42 @@ fn retry_policy(retry: &RetryPolicy) -> Value {
         }]);
         message["host_selection_retry_max_attempts"] = "5".into();
     }
+    if retry.other_priority {
+        message["retry_priority"] = json!({
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": any("envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                json!({ "update_frequency": 2 })),
+        });
+    }
+    if let Some(base) = retry.base_interval {
+        let max = retry.max_interval.unwrap_or(base * 10);
+        message["retry_back_off"] = json!({ "base_interval": duration::format(base), "max_interval": duration::format(max) });
+    }
     message
+}
+
+fn hash_policy(policy: &HashPolicy) -> Value {
+    match policy {
+        HashPolicy::Header(name) => json!({ "header": { "header_name": name } }),
+        HashPolicy::QueryParameter(name) => json!({ "query_parameter": { "name": name } }),
+        HashPolicy::SourceIp => json!({ "connection_properties": { "source_ip": true } }),
+        HashPolicy::Cookie(cookie) => {
+            let mut message = json!({ "name": cookie.name });
+            if let Some(ttl) = cookie.ttl {
+                message["ttl"] = duration::format(ttl).into();
+            }
+            if !cookie.path.is_empty() {
+                message["path"] = cookie.path.clone().into();
+            }
+            if !cookie.attributes.is_empty() {
+                let attributes = cookie.attributes.iter();
+                message["attributes"] = attributes
+                    .map(|(name, value)| json!({ "name": name, "value": value }))
+                    .collect();
+            }
+            json!({ "cookie": message })
+        }
+    }
 }
 
 fn rewrite(message: &mut Map<String, Value>, change: &Rewrite, condition: &RouteMatch) {

@@ -26,9 +26,8 @@ pub(super) fn default_retry() -> RetryPolicy {
     RetryPolicy {
         retry_on: RETRY_ON.iter().map(|word| (*word).to_owned()).collect(),
         num_retries: RETRIES,
-        per_try_timeout: None,
-        retriable_status_codes: Vec::new(),
         other_host: true,
+        ..RetryPolicy::default()
     }
 }
 
@@ -84,6 +83,8 @@ pub(super) fn action(
                 .filter(|timeout| !timeout.is_zero()),
             retry: retry(rule.retries.as_ref()),
             rewrite: rewrite(rule),
+            hash_policy: Vec::new(),
+            hedge_on_per_try_timeout: false,
         })
     })
 }

@@ -1,11 +1,11 @@
 //! Clusters and endpoints of every service that a namespace sees.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use mesh_api::destination_rule::Subset;
 use mesh_config::{
-    Cluster, ClusterLoadAssignment, Discovery, Endpoint, LbPolicy, ServiceRef, UpstreamProtocol,
-    Workload, names,
+    Cluster, ClusterLoadAssignment, Discovery, Endpoint, ServiceRef, UpstreamProtocol, Workload,
+    names,
 };
 
 use super::{Compiler, destination_rules::lookup, visibility::visible};
@@ -49,12 +49,11 @@ pub(super) fn outbound(compiler: &Compiler, namespace: &str) -> ClusterView {
                 let subset_name = subset.map_or("", |subset| &subset.name);
                 let name = names::outbound(port.number, subset_name, service.host.as_str());
                 let cluster = Cluster {
-                    name: name.clone(),
-                    discovery: Discovery::Eds,
                     lb_policy,
                     protocol: upstream_protocol(port.protocol),
                     connect_timeout,
                     service: Some(service_ref(service)),
+                    ..Cluster::new(&name, Discovery::Eds)
                 };
                 view.clusters.insert(name.clone(), Arc::new(cluster));
                 let endpoints = endpoints(&compiler.world, service, port, subset);
@@ -71,12 +70,8 @@ pub(super) fn outbound(compiler: &Compiler, namespace: &str) -> ClusterView {
 
 pub(super) fn serviceless(name: &str, discovery: Discovery) -> Cluster {
     Cluster {
-        name: name.into(),
-        discovery,
-        lb_policy: LbPolicy::default(),
         protocol: UpstreamProtocol::UseDownstream,
-        connect_timeout: Duration::from_secs(10),
-        service: None,
+        ..Cluster::new(name, discovery)
     }
 }
 
@@ -124,12 +119,12 @@ fn endpoints(
                 })
             });
             if chosen {
+                let workload =
+                    pod.map_or_else(|| Arc::new(Workload::default()), |pod| pod.workload.clone());
                 endpoints.push(Endpoint {
-                    address: SocketAddr::new(endpoint.address, *number),
                     health: endpoint.health,
-                    workload: pod
-                        .map_or_else(|| Arc::new(Workload::default()), |pod| pod.workload.clone()),
                     in_mesh: pod.is_some_and(|pod| pod.in_mesh),
+                    ..Endpoint::new(SocketAddr::new(endpoint.address, *number), workload)
                 });
             }
         }

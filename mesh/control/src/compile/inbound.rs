@@ -4,11 +4,10 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use mesh_config::{
-    Accept, Cluster, ClusterLoadAssignment, Discovery, Endpoint, FilterChain, HealthStatus,
+    Accept, Cluster, ClusterLoadAssignment, Discovery, Endpoint, FilterChain,
     HttpConnectionManager, Interception, LbPolicy, Listener, NetworkFilter, ProxyId, RetryPolicy,
     Route, RouteAction, RouteConfiguration, Snapshot, TcpProxy, TrafficDirection, VirtualHost,
     names,
@@ -148,19 +147,13 @@ fn add_cluster(
 ) {
     let name = names::inbound(number);
     let cluster = Cluster {
-        name: name.clone(),
-        discovery: Discovery::Eds,
         lb_policy: LbPolicy::RoundRobin,
         protocol: upstream_protocol(port.protocol),
-        connect_timeout: Duration::from_secs(10),
         service: port.service.map(|(service, _)| service_ref(service)),
+        ..Cluster::new(&name, Discovery::Eds)
     };
-    let endpoint = Endpoint {
-        address: SocketAddr::new(workload_at, number),
-        health: HealthStatus::Healthy,
-        workload: pod.workload.clone(),
-        in_mesh: false,
-    };
+    let address = SocketAddr::new(workload_at, number);
+    let endpoint = Endpoint::new(address, pod.workload.clone());
     let assignment = ClusterLoadAssignment {
         cluster_name: name.clone(),
         endpoints: vec![endpoint],
@@ -212,8 +205,6 @@ fn inbound_retry(protocol: Protocol) -> Option<RetryPolicy> {
     (protocol != Protocol::Http2).then(|| RetryPolicy {
         retry_on: vec!["reset-before-request".into()],
         num_retries: 2,
-        per_try_timeout: None,
-        retriable_status_codes: Vec::new(),
-        other_host: false,
+        ..RetryPolicy::default()
     })
 }

@@ -82,6 +82,8 @@ pub(super) fn forward(name: &str, cluster: &str, retries: bool) -> Route {
             timeout: None,
             retry: retries.then(default_retry),
             rewrite: None,
+            hash_policy: Vec::new(),
+            hedge_on_per_try_timeout: false,
         }),
         fault: None,
         request_headers: HeaderMutation::default(),
