@@ -18,7 +18,7 @@ use std::{
 
 use http::{HeaderValue, Method, Version};
 
-use crate::{exchange::Exchange, stats::Registry};
+use crate::{exchange::Exchange, request::Downstream, stats::Registry};
 
 /// The longest that a line waits in the worker.
 const FLUSH_AFTER: Duration = Duration::from_millis(200);
@@ -127,6 +127,24 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// What is known as soon as there is a request.
+    pub(crate) fn new(connection: &Downstream, method: Method, path: &str) -> Self {
+        Self {
+            start: jiff::Timestamp::now(),
+            method,
+            path: path.into(),
+            version: Version::HTTP_11,
+            forwarded_for: None,
+            user_agent: None,
+            request_id: None,
+            authority: "-".into(),
+            route: None,
+            upstream_local: None,
+            downstream_local: connection.local,
+            downstream_remote: connection.remote,
+        }
+    }
+
     /// The line of a finished request.
     pub(crate) fn line(&self, exchange: &Exchange, received: u64, duration_ms: u64) -> String {
         let mut line = String::with_capacity(384);

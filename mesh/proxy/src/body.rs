@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-pub(crate) use replay::{ReplayBody, Replayed};
+pub(crate) use replay::{Failure, ReplayBody, Replayed};
 
 use crate::{exchange::Exchange, flags::Flags, pool::Lease};
 
@@ -151,6 +151,9 @@ impl Body for ResponseBody {
                 if let Some(exchange) = &mut this.exchange {
                     if let Some(data) = frame.data_ref() {
                         exchange.response_body_bytes += data.len() as u64;
+                        if exchange.grpc {
+                            exchange.response_messages.read(data);
+                        }
                     }
                     if let Some(trailers) = frame.trailers_ref() {
                         exchange.note_grpc_status(trailers);

@@ -2,7 +2,9 @@
 
 use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
+use http::Request;
 use hyper::{
+    body::{Body, Incoming},
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -12,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     config::Filter,
     executor::LocalExecutor,
+    malformed::{self, Watch, Watched},
     request::{self, Downstream},
     sniff::{self, Protocol, Rewind},
     stats::HttpStats,
@@ -70,13 +73,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let drain = connection.worker.shared.drain.clone();
-    let _open = Open::new(protocol, &connection);
-    let io = TokioIo::new(stream);
-    let service = service_fn(move |request| request::handle(connection.clone(), request));
+    let open = Open::new(protocol, &connection);
     // Errors of a connection were recorded by the exchange that they ended, if there was one.
     match protocol {
         Protocol::Nothing => {}
         Protocol::Http2 => {
+            let io = TokioIo::new(stream);
+            let service = {
+                let connection = connection.clone();
+                service_fn(move |request| request::handle(connection.clone(), request, None))
+            };
             let serving = http2::Builder::new(LocalExecutor)
                 .timer(TokioTimer::new())
                 .max_header_list_size(HEADER_BYTES as u32)
@@ -87,12 +93,28 @@ where
                 ended = serving.as_mut() => Some(ended),
                 () = drain.cancelled() => None,
             };
-            if ended.is_none() {
-                serving.as_mut().graceful_shutdown();
-                let _ = serving.await;
+            let ended = match ended {
+                Some(ended) => ended,
+                None => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            if ended.is_err_and(|error| malformed::is_http2(&error)) {
+                open.stats(&connection).downstream_cx_protocol_error.add(1);
             }
         }
         Protocol::Http1 | Protocol::Other => {
+            let watch = Arc::new(Watch::default());
+            let io = TokioIo::new(Watched::new(stream, watch.clone()));
+            let service = {
+                let (connection, watch) = (connection.clone(), watch.clone());
+                service_fn(move |request: Request<Incoming>| {
+                    let bad = watch.has_both_lengths(request.body().is_end_stream());
+                    let bad = bad.then_some(malformed::BOTH_LENGTHS);
+                    request::handle(connection.clone(), request, bad)
+                })
+            };
             let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(IDLE_TIMEOUT)
@@ -109,6 +131,9 @@ where
             if ended.is_none() {
                 serving.as_mut().graceful_shutdown();
                 let _ = serving.await;
+            }
+            if let Some(status) = watch.refused() {
+                malformed::record(&connection, open.stats(&connection), status);
             }
         }
     }
@@ -134,6 +159,12 @@ impl Open {
             }
         }
         Self(stats)
+    }
+
+    /// Where what concerns the whole connection is counted.
+    fn stats(&self, connection: &Downstream) -> Arc<HttpStats> {
+        let unmatched = || connection.worker.shared.registry.http("unmatched");
+        self.0.clone().unwrap_or_else(unmatched)
     }
 }
 

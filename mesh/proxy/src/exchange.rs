@@ -10,6 +10,7 @@ use crate::{
     body::Replayed,
     config::{Cluster, Host},
     flags::Flags,
+    grpc::Messages,
     stats::{
         HttpStats,
         istio::{HttpKey, PeerId, Reporter, ServiceId},
@@ -45,6 +46,8 @@ pub(crate) struct Exchange {
     pub(crate) request_body: Option<Replayed>,
     pub(crate) response_header_bytes: u64,
     pub(crate) response_body_bytes: u64,
+    /// Of a gRPC call.
+    pub(crate) response_messages: Messages,
     /// The whole answer was handed on.
     pub(crate) complete: bool,
     /// The answer has no body on the wire, whatever its headers say (HEAD, 204, 304, 101).
@@ -84,6 +87,7 @@ impl Exchange {
             request_body: None,
             response_header_bytes: 0,
             response_body_bytes: 0,
+            response_messages: Messages::default(),
             complete: false,
             bodiless: false,
             unobserved: false,
@@ -153,6 +157,11 @@ impl Exchange {
         });
         let elapsed = self.started.elapsed();
         series.requests.add(1);
+        if self.grpc {
+            let messages = self.request_body.as_ref().map_or(0, Replayed::messages);
+            series.request_messages.add(messages);
+            series.response_messages.add(self.response_messages.count);
+        }
         series.duration.record(elapsed.as_micros() as u64);
         series
             .request_bytes

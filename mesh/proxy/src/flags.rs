@@ -38,6 +38,10 @@ impl Flags {
         self.0 |= other.0;
     }
 
+    pub(crate) fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }

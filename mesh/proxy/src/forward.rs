@@ -11,10 +11,11 @@ use mesh_config::{TrafficDirection, UpstreamProtocol};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    body::{Replayed, ResponseBody},
+    body::{Failure, Replayed, ResponseBody},
     config::{Cluster, Forward, HeaderContext, Members, Route, Target},
     conventions,
     exchange::Exchange,
+    flags::Flags,
     pool::Lease,
     reply::LocalReply,
     request::{RequestContext, Upgrade},
@@ -78,7 +79,10 @@ pub(crate) async fn forward(
     };
     let (response, lease) = tokio::select! {
         biased;
-        answer = attempts.run(outgoing) => answer?,
+        answer = attempts.run(outgoing) => match answer {
+            Ok(answer) => answer,
+            Err(reply) => return Err(blame_client(exchange).unwrap_or(reply)),
+        },
         () = deadline.expired() => {
             cluster.stats.upstream_rq_timeout.add(1);
             if let Some(host) = &exchange.host {
@@ -95,6 +99,19 @@ pub(crate) async fn forward(
         deadline: deadline.running,
         upgrade,
     })
+}
+
+/// The request's own body broke off: no fault of the upstream's.
+fn blame_client(exchange: &mut Exchange) -> Option<LocalReply> {
+    let failure = exchange.request_body.as_ref()?.failure()?;
+    exchange.flags = Flags::default();
+    match failure {
+        Failure::Malformed => {
+            exchange.http().downstream_cx_protocol_error.add(1);
+            Some(LocalReply::malformed("http1.codec_error"))
+        }
+        Failure::Gone => Some(LocalReply::client_gone()),
+    }
 }
 
 /// Applies the route to the request.
@@ -171,7 +188,7 @@ fn prepare(
     }
     let http2 = speaks_http2(members, context);
     let keep = retry::needs_copy(&forward.retry, exchange.grpc, http2);
-    let body = (!body.is_end_stream()).then(|| Replayed::new(body, keep));
+    let body = (!body.is_end_stream()).then(|| Replayed::new(body, keep, exchange.grpc));
     exchange.request_body = body.clone();
     Outgoing {
         method: parts.method.clone(),

@@ -42,6 +42,8 @@ mod executor;
 mod fault;
 mod flags;
 mod forward;
+mod grpc;
+mod malformed;
 mod metadata;
 mod original;
 mod path;

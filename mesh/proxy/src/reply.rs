@@ -76,6 +76,22 @@ impl LocalReply {
         Self::new(StatusCode::BAD_REQUEST, "", flag, details)
     }
 
+    /// The bytes of a request break HTTP's rules; nothing more can be read on its connection.
+    pub(crate) fn malformed(details: &'static str) -> Self {
+        let mut reply = Self::bad_request(details);
+        reply.body = Bytes::from_static(b"Bad Request");
+        let close = HeaderValue::from_static("close");
+        reply.headers.insert(header::CONNECTION, close);
+        reply
+    }
+
+    /// Nobody reads this; it is for the record.
+    pub(crate) fn client_gone() -> Self {
+        let flag = Flags::DOWNSTREAM_CONNECTION_TERMINATION;
+        let details = "downstream_remote_disconnect";
+        Self::new(StatusCode::BAD_REQUEST, "", flag, details)
+    }
+
     pub(crate) fn upgrade_required() -> Self {
         Self::new(
             StatusCode::UPGRADE_REQUIRED,

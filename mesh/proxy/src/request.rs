@@ -55,10 +55,12 @@ pub(crate) struct Upgrade {
     pub(crate) downstream: hyper::upgrade::OnUpgrade,
 }
 
-/// Answers a request. Never fails: what goes wrong becomes an answer.
+/// Answers a request. Never fails: what goes wrong becomes an answer. `malformed`: what is wrong
+/// with its head, though the codec let it pass.
 pub(crate) async fn handle(
     connection: Rc<Downstream>,
     mut request: Request<Incoming>,
+    malformed: Option<&'static str>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let listener = connection.listener.load_full();
     let destination = door::destination(&listener, &connection, &request);
@@ -105,6 +107,10 @@ pub(crate) async fn handle(
     };
     note(&mut exchange, &context, &parts);
     let head = parts.method == Method::HEAD;
+    if let Some(details) = malformed {
+        http.stats.downstream_cx_protocol_error.add(1);
+        return Ok(local(LocalReply::malformed(details), exchange, head));
+    }
     match respond(context, http, &mut exchange, &mut parts, body, upgrade).await {
         Ok(forwarded) => Ok(forwarded.into_response(exchange, head)),
         Err(reply) => Ok(local(reply, exchange, head)),
@@ -205,6 +211,16 @@ fn check(context: &RequestContext<'_>, parts: &request::Parts) -> Result<(), Loc
     if parts.method == Method::CONNECT || !context.path.starts_with('/') {
         return Err(LocalReply::no_route());
     }
+    let websocket = |protocol: &HeaderValue| protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+    if asked_upgrade(context.version, &parts.headers).is_some_and(|other| !websocket(other)) {
+        let flags = Flags::default();
+        return Err(LocalReply::new(
+            StatusCode::FORBIDDEN,
+            "",
+            flags,
+            "upgrade_failed",
+        ));
+    }
     Ok(())
 }
 
@@ -230,31 +246,16 @@ fn note(exchange: &mut Exchange, context: &RequestContext<'_>, parts: &request::
     }
     let original = parts.headers.get(conventions::ORIGINAL_PATH);
     let path = match original.and_then(|path| path.to_str().ok()) {
-        Some(path) => path.into(),
-        None => parts
-            .uri
-            .path_and_query()
-            .map_or("/", |path| path.as_str())
-            .into(),
+        Some(path) => path,
+        None => parts.uri.path_and_query().map_or("/", |path| path.as_str()),
     };
-    exchange.log = Some(Box::new(Entry {
-        start: jiff::Timestamp::now(),
-        method: parts.method.clone(),
-        path,
-        version: parts.version,
-        forwarded_for: None,
-        user_agent: parts.headers.get(header::USER_AGENT).cloned(),
-        request_id: None,
-        authority: if context.authority.is_empty() {
-            "-".into()
-        } else {
-            context.authority.as_str().into()
-        },
-        route: None,
-        upstream_local: None,
-        downstream_local: connection.local,
-        downstream_remote: connection.remote,
-    }));
+    let mut entry = Entry::new(connection, parts.method.clone(), path);
+    entry.version = parts.version;
+    entry.user_agent = parts.headers.get(header::USER_AGENT).cloned();
+    if !context.authority.is_empty() {
+        entry.authority = context.authority.as_str().into();
+    }
+    exchange.log = Some(Box::new(entry));
 }
 
 /// Makes a local reply the response.
@@ -265,7 +266,13 @@ fn local(reply: LocalReply, mut exchange: Box<Exchange>, head: bool) -> Response
     let (response, body) = reply.into_parts(exchange.grpc, exchange.abort_grpc_status);
     let (mut parts, ()) = response.into_parts();
     conventions::name_server(&mut parts.headers, direction);
-    exchange.status = parts.status.as_u16();
+    // 0 where the client left: no answer reaches it.
+    if !exchange
+        .flags
+        .contains(Flags::DOWNSTREAM_CONNECTION_TERMINATION)
+    {
+        exchange.status = parts.status.as_u16();
+    }
     exchange.note_grpc_status(&parts.headers);
     exchange.response_header_bytes = conventions::wire_bytes(&parts.headers);
     exchange.bodiless = head;
@@ -274,10 +281,8 @@ fn local(reply: LocalReply, mut exchange: Box<Exchange>, head: bool) -> Response
 
 /// Takes the means to leave HTTP out of a request that asks for it.
 fn upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
-    let protocol = request.headers().get(header::UPGRADE)?;
-    if request.version() != Version::HTTP_11
-        || !protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
-    {
+    let protocol = asked_upgrade(request.version(), request.headers())?;
+    if !protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
         return None;
     }
     let protocol = protocol.clone();
@@ -286,6 +291,18 @@ fn upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
         protocol,
         downstream,
     })
+}
+
+/// What a client wants to speak instead of HTTP/1.1. HTTP/2 asked for in this way is not given, but
+/// the request is answered.
+fn asked_upgrade(version: Version, headers: &HeaderMap) -> Option<&HeaderValue> {
+    let protocol = headers.get(header::UPGRADE)?;
+    let listed = headers.get(header::CONNECTION)?.to_str().ok()?;
+    let asked = listed
+        .split(',')
+        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    let h2c = protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
+    (version == Version::HTTP_11 && asked && !h2c).then_some(protocol)
 }
 
 impl RequestContext<'_> {

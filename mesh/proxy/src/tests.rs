@@ -1,8 +1,10 @@
 //! Behaviour, seen from outside: an application, a proxy and a client on real sockets.
 
+mod continue_100;
 mod faults;
 mod harness;
 mod lifecycle;
+mod malformed;
 mod observability;
 mod protocol;
 mod resilience;

@@ -4,7 +4,9 @@ use std::{
     cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,8 +15,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
+use crate::grpc::Messages;
+
 /// Bytes kept for a retry; Envoy's buffer limit. A longer body is sent once.
 const KEPT: usize = 1024 * 1024;
+/// The longest that a body is held back for the upstream to ask for it.
+const CONTINUE: Duration = Duration::from_secs(1);
 
 /// The body of a request, from which each attempt takes a [`ReplayBody`].
 #[derive(Clone)]
@@ -27,8 +33,20 @@ struct Source {
     trailers: RefCell<Option<HeaderMap>>,
     keep: Cell<bool>,
     received: Cell<u64>,
+    /// Of a gRPC call.
+    messages: Option<RefCell<Messages>>,
+    failure: Cell<Option<Failure>>,
     ended: Cell<bool>,
     end: Notify,
+}
+
+/// Why a request's body did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It breaks HTTP's rules.
+    Malformed,
+    /// The client left.
+    Gone,
 }
 
 /// One attempt's reading of a request body.
@@ -36,17 +54,21 @@ pub(crate) struct ReplayBody {
     source: Rc<Source>,
     next: usize,
     trailers_sent: bool,
+    /// Nothing is sent before this.
+    leave: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Replayed {
-    /// `keep`: the body may be needed again.
-    pub(crate) fn new(incoming: Incoming, keep: bool) -> Self {
+    /// `keep`: the body may be needed again; `grpc`: its messages are counted.
+    pub(crate) fn new(incoming: Incoming, keep: bool, grpc: bool) -> Self {
         Self(Rc::new(Source {
             incoming: RefCell::new(incoming),
             kept: RefCell::default(),
             trailers: RefCell::default(),
             keep: Cell::new(keep),
             received: Cell::new(0),
+            messages: grpc.then(RefCell::default),
+            failure: Cell::new(None),
             ended: Cell::new(false),
             end: Notify::new(),
         }))
@@ -57,6 +79,7 @@ impl Replayed {
             source: self.0.clone(),
             next: 0,
             trailers_sent: false,
+            leave: None,
         }
     }
 
@@ -68,6 +91,16 @@ impl Replayed {
     /// Bytes that came from the client.
     pub(crate) fn received(&self) -> u64 {
         self.0.received.get()
+    }
+
+    /// gRPC messages that came from the client.
+    pub(crate) fn messages(&self) -> u64 {
+        let messages = self.0.messages.as_ref();
+        messages.map_or(0, |messages| messages.borrow().count)
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.0.failure.get()
     }
 
     /// Waits until the client has sent all of it.
@@ -87,6 +120,9 @@ impl Source {
     fn take(&self, data: &Bytes) {
         let received = self.received.get() + data.len() as u64;
         self.received.set(received);
+        if let Some(messages) = &self.messages {
+            messages.borrow_mut().read(data);
+        }
         if received > KEPT as u64 {
             self.keep.set(false);
             self.kept.take();
@@ -98,10 +134,22 @@ impl Source {
 }
 
 impl ReplayBody {
+    /// Holds the body back until the upstream asks for it (`100 Continue`): the client was promised
+    /// that. An upstream that does not know the promise gets it after a while.
+    pub(crate) fn wait_for(&mut self, asked: Arc<Notify>) {
+        self.leave = Some(Box::pin(async move {
+            let _ = tokio::time::timeout(CONTINUE, asked.notified()).await;
+        }));
+    }
+
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(leave) = &mut self.leave {
+            ready!(leave.as_mut().poll(cx));
+            self.leave = None;
+        }
         let kept = self.source.kept.borrow().get(self.next).cloned();
         if let Some(data) = kept {
             self.next += 1;
@@ -136,7 +184,8 @@ impl ReplayBody {
                 }
             }
             Poll::Ready(None) => self.source.end(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Err(error))) => self.source.failure.set(Some(failure(error))),
+            Poll::Pending => {}
         }
         frame
     }
@@ -157,5 +206,20 @@ impl ReplayBody {
             Some(rest) if self.next == 0 => SizeHint::with_exact(rest + sent_before),
             _ => SizeHint::default(),
         }
+    }
+}
+
+fn failure(error: &hyper::Error) -> Failure {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    let bad_chunk = |error: &std::io::Error| {
+        matches!(
+            error.kind(),
+            std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData
+        )
+    };
+    if source.is_some_and(bad_chunk) {
+        Failure::Malformed
+    } else {
+        Failure::Gone
     }
 }

@@ -1,6 +1,9 @@
 //! A request as it stands before an attempt, and the requests made of it.
 
-use http::{HeaderMap, Request, Uri, header, uri};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri};
+use tokio::sync::Notify;
 
 use crate::body::{Replayed, RequestBody};
 
@@ -26,11 +29,27 @@ impl Outgoing {
     }
 
     pub(super) fn into_request(self, http2: bool) -> Request<RequestBody> {
+        let mut promised = None;
         let body = match &self.body {
-            Some(body) => RequestBody::Replay(body.attempt()),
+            Some(body) => {
+                let mut body = body.attempt();
+                if !http2 && self.headers.get(header::EXPECT).is_some_and(is_continue) {
+                    let asked = Arc::new(Notify::new());
+                    body.wait_for(asked.clone());
+                    promised = Some(asked);
+                }
+                RequestBody::Replay(body)
+            }
             None => RequestBody::Empty,
         };
         let mut request = Request::new(body);
+        if let Some(asked) = promised {
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    asked.notify_one();
+                }
+            });
+        }
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.headers_mut() = self.headers;
@@ -39,6 +58,10 @@ impl Outgoing {
         }
         request
     }
+}
+
+fn is_continue(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// HTTP/2 carries the host in `:authority` instead of `host`.

@@ -100,6 +100,7 @@ scope! {
         counters:
             downstream_cx_total downstream_cx_http1_total downstream_cx_http2_total
             downstream_cx_upgrades_total downstream_cx_destroy
+            downstream_cx_protocol_error
             downstream_rq_total downstream_rq_completed downstream_rq_http1_total
             downstream_rq_http2_total downstream_rq_rx_reset
             downstream_cx_rx_bytes_total downstream_cx_tx_bytes_total

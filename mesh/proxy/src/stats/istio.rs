@@ -66,6 +66,9 @@ pub(crate) struct TcpKey {
 #[derive(Debug, Default)]
 pub(crate) struct HttpSeries {
     pub(crate) requests: Counter,
+    /// Of gRPC calls.
+    pub(crate) request_messages: Counter,
+    pub(crate) response_messages: Counter,
     pub(crate) duration: Histogram,
     pub(crate) request_bytes: Histogram,
     pub(crate) response_bytes: Histogram,

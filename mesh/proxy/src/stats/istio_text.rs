@@ -33,6 +33,24 @@ pub(crate) fn write(out: &mut String, labels: &Labels, node: &Node) {
             );
         }
     }
+    type Messages = fn(&HttpSeries) -> u64;
+    let messages: [(&str, Messages); 2] = [
+        ("istio_request_messages_total", |series| {
+            series.request_messages.get()
+        }),
+        ("istio_response_messages_total", |series| {
+            series.response_messages.get()
+        }),
+    ];
+    for (name, get) in messages {
+        let mut counted = http.iter().filter(|(_, series)| get(series) > 0).peekable();
+        if counted.peek().is_some() {
+            let _ = writeln!(out, "# TYPE {name} counter");
+        }
+        for (text, series) in counted {
+            let _ = writeln!(out, "{name}{{{text}}} {}", get(series));
+        }
+    }
     type Get = fn(&HttpSeries) -> &Histogram;
     let histograms: [(&str, Get); 3] = [
         ("istio_request_duration_milliseconds", |series| {

@@ -296,6 +296,18 @@ impl Mesh {
         format!("{} {}", words[1], words[2])
     }
 
+    /// Waits for what the proxy does in its own time.
+    pub(super) async fn until(&self, holds: impl Fn() -> bool) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while !holds() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "it did not come to pass"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(super) fn stat(&self, name: &str) -> u64 {
         let all = crate::admin::stats::lines(&self.proxy);
         all.iter()

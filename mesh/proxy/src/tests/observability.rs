@@ -1,6 +1,6 @@
 //! What an operator sees: access log, metrics, tracing headers, admin pages.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{Method, Request};
 use serde_json::json;
@@ -125,7 +125,7 @@ async fn a_destination_learns_who_called() {
 
 #[tokio::test]
 async fn a_client_that_leaves_is_recorded() {
-    let (_app, mesh) = plain("outbound").await;
+    let (app, mesh) = plain("outbound").await;
     let mut stream = tokio::net::TcpStream::connect(mesh.address("http"))
         .await
         .unwrap();
@@ -133,7 +133,7 @@ async fn a_client_that_leaves_is_recorded() {
         .write_all(b"GET /delay/3000 HTTP/1.1\r\nhost: web\r\n\r\n")
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    mesh.until(|| !app.seen().is_empty()).await;
     drop(stream);
     let line = mesh.line();
     assert!(
