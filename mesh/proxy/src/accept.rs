@@ -1,6 +1,6 @@
 //! Accepting connections: the workers' side of listeners.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use mesh_config::Accept;
@@ -88,6 +88,7 @@ async fn accept(
                     remote,
                     local,
                     destination: original.flatten().map(Destination::from),
+                    server_name: OnceCell::new(),
                 });
                 let open = Open::new(&worker);
                 tokio::task::spawn_local(async move {

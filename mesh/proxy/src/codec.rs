@@ -1,6 +1,6 @@
 //! HTTP on a connection: tells the version, then serves requests until it ends or drains.
 
-use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{io, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use http::Request;
 use hyper::{
@@ -26,46 +26,58 @@ const HEADER_BYTES: usize = 60 * 1024;
 /// Bytes read ahead on a connection.
 const READ_BUFFER: usize = 64 * 1024;
 /// A connection on which no request comes for this long is closed: Envoy's default.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Carries a connection to its end: picks the filter by its destination and first bytes.
 pub(crate) async fn serve<S>(stream: S, connection: Rc<Downstream>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let listener = connection.listener.load_full();
-    let filter = match &connection.destination {
-        // A door's requests choose their filters one by one.
-        None if listener.accept == mesh_config::Accept::HttpProxy => {
-            return sniffed(stream, connection, true).await;
-        }
-        Some(to) if crate::door::is_loopback(to) => {
-            let tcp = connection.worker.shared.loopback_tcp.clone();
-            return tcp::proxy(stream, &tcp, &connection).await;
-        }
-        Some(to) => listener.chain(to, None),
-        None => listener.own_chain(),
-    };
-    match filter {
-        None => tcp::refuse(&connection),
-        Some(Filter::Tcp(tcp)) => tcp::proxy(stream, tcp, &connection).await,
-        Some(Filter::Http(_)) => sniffed(stream, connection, true).await,
-        Some(Filter::Sniff(_, tcp)) => match sniff::sniff(stream, false).await {
-            Ok((Protocol::Other, stream)) => tcp::proxy(stream, tcp, &connection).await,
-            Ok((protocol, stream)) => http(protocol, stream, connection).await,
-            // The client is gone.
-            Err(_) => {}
-        },
-    }
+    // The client may be gone before it has said anything.
+    let _ = choose(Rewind::new(stream), connection).await;
 }
 
-async fn sniffed<S>(stream: S, connection: Rc<Downstream>, http_only: bool)
+async fn choose<S>(mut stream: Rewind<S>, connection: Rc<Downstream>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    if let Ok((protocol, stream)) = sniff::sniff(stream, http_only).await {
+    let listener = connection.listener.load_full();
+    if connection.destination.is_none() && listener.accept == mesh_config::Accept::HttpProxy {
+        // A door's requests choose their filters one by one.
+        let protocol = sniff::sniff(&mut stream, true).await?;
         http(protocol, stream, connection).await;
+        return Ok(());
     }
+    if connection
+        .destination
+        .as_ref()
+        .is_some_and(crate::door::is_loopback)
+    {
+        let tcp = connection.worker.shared.loopback_tcp.clone();
+        tcp::proxy(stream, &tcp, &connection).await;
+        return Ok(());
+    }
+    let destination = connection.destination.as_ref();
+    if listener.asks_server_name(destination)
+        && let Some(name) = sniff::server_name(&mut stream).await?
+    {
+        // Nobody has set it before.
+        let _ = connection.server_name.set(name);
+    }
+    let server_name = connection.server_name.get().map(String::as_str);
+    match listener.chain_of(destination, server_name) {
+        None => tcp::refuse(&connection),
+        Some(Filter::Tcp(tcp)) => tcp::proxy(stream, tcp, &connection).await,
+        Some(Filter::Http(_)) => {
+            let protocol = sniff::sniff(&mut stream, true).await?;
+            http(protocol, stream, connection).await;
+        }
+        Some(Filter::Sniff(_, tcp)) => match sniff::sniff(&mut stream, false).await? {
+            Protocol::Other => tcp::proxy(stream, tcp, &connection).await,
+            protocol => http(protocol, stream, connection).await,
+        },
+    }
+    Ok(())
 }
 
 async fn http<S>(protocol: Protocol, stream: Rewind<S>, connection: Rc<Downstream>)
@@ -145,10 +157,8 @@ struct Open(Option<Arc<HttpStats>>);
 impl Open {
     fn new(protocol: Protocol, connection: &Downstream) -> Self {
         let listener = connection.listener.load();
-        let filter = match &connection.destination {
-            Some(to) => listener.chain(to, None),
-            None => listener.own_chain(),
-        };
+        let server_name = connection.server_name.get().map(String::as_str);
+        let filter = listener.chain_of(connection.destination.as_ref(), server_name);
         let stats = filter.map(|filter| filter.http().stats.clone());
         if let Some(stats) = &stats {
             stats.downstream_cx_total.add(1);

@@ -1,6 +1,6 @@
 //! The door: requests that name their destination, as clients do that speak to an HTTP proxy.
 
-use std::rc::Rc;
+use std::{cell::OnceCell, rc::Rc};
 
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -72,6 +72,7 @@ pub(crate) fn tunnel(
         remote: connection.remote,
         local: connection.local,
         destination: Some(destination),
+        server_name: OnceCell::new(),
     });
     tokio::task::spawn_local(async move {
         if let Ok(upgraded) = upgrade.await {

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! accept ─ sniff ─ codec ─► request ─┬─ door          where does the client want to go?
+//!          (sni)  └► tcp             │
 //!                                    ├─ path, conventions, trace_context
 //!                                    ├─ config/route   which route?
 //!                                    ├─ fault
@@ -55,6 +56,7 @@ mod retry;
 mod rewrite;
 mod run;
 mod serve;
+mod sni;
 mod sniff;
 mod socket;
 mod stats;

@@ -1,6 +1,6 @@
 //! The life of a request, top to bottom: prepare, match a route, inject faults, act, answer.
 
-use std::{borrow::Cow, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{borrow::Cow, cell::OnceCell, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc};
 
 use arc_swap::ArcSwap;
 use http::{
@@ -33,6 +33,8 @@ pub(crate) struct Downstream {
     /// Where the connection goes, when that is not the listener itself: the target of a `CONNECT`
     /// tunnel or the original destination.
     pub(crate) destination: Option<Destination>,
+    /// In its TLS greeting, if that was looked at; empty: the client named none.
+    pub(crate) server_name: OnceCell<String>,
 }
 
 /// What the phases of a request know of it.
@@ -75,7 +77,7 @@ pub(crate) async fn handle(
         Some(to) => {
             door::loopback(worker, to).or_else(|| listener.chain(to, None).map(Filter::http))
         }
-        None => listener.own_chain().map(Filter::http),
+        None => listener.chain_of(None, None).map(Filter::http),
     };
     let unknown;
     let http = match own {

@@ -12,12 +12,19 @@ use tokio::{
     time::timeout,
 };
 
+use crate::{
+    codec::IDLE_TIMEOUT,
+    sni::{self, Greeting},
+};
+
 /// What HTTP/2 begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Methods are looked for in this many bytes.
 const LONGEST_METHOD: usize = 16;
 /// A client that says nothing this long waits for the server to speak first, so it is not HTTP.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes looked at in one step.
+const READ_AHEAD: usize = 2 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -29,44 +36,48 @@ pub(crate) enum Protocol {
     Nothing,
 }
 
-/// Reads until the protocol is clear. `http_only`: it is HTTP of some version, so one byte tells.
+/// Reads until the protocol is clear. `http_only`: it is HTTP of some version, so one byte tells, and
+/// the client may take as long as on an idle connection.
 pub(crate) async fn sniff<S: AsyncRead + Unpin>(
-    mut stream: S,
+    stream: &mut Rewind<S>,
     http_only: bool,
-) -> io::Result<(Protocol, Rewind<S>)> {
-    let mut first = [0; 24];
-    let mut length = 0;
-    let protocol = loop {
-        let read = stream.read(&mut first[length..]);
-        let count = if http_only {
-            read.await?
-        } else {
-            match timeout(PATIENCE, read).await {
-                Ok(count) => count?,
-                Err(_) => break Protocol::Other,
-            }
-        };
-        if count == 0 && length == 0 {
-            break Protocol::Nothing;
+) -> io::Result<Protocol> {
+    loop {
+        if let Some(protocol) = classify(&stream.first, http_only) {
+            return Ok(protocol);
         }
-        length += count;
-        match classify(&first[..length], http_only) {
-            Some(protocol) => break protocol,
-            None if count == 0 => break Protocol::Other,
-            None => {}
+        let patience = if http_only { IDLE_TIMEOUT } else { PATIENCE };
+        match timeout(patience, stream.read_ahead(PREFACE.len())).await {
+            Ok(count) if count.as_ref().is_ok_and(|count| *count > 0) => {}
+            Err(_) if !http_only => return Ok(Protocol::Other),
+            _ if stream.first.is_empty() => return Ok(Protocol::Nothing),
+            _ => return Ok(Protocol::Other),
         }
-    };
-    let rewind = Rewind {
-        first,
-        start: 0,
-        end: length,
-        stream,
-    };
-    Ok((protocol, rewind))
+    }
+}
+
+/// Reads the server's name from a TLS greeting; `None`: the client speaks something else.
+pub(crate) async fn server_name<S: AsyncRead + Unpin>(
+    stream: &mut Rewind<S>,
+) -> io::Result<Option<String>> {
+    loop {
+        match sni::read(&stream.first) {
+            Greeting::Tls(name) => return Ok(Some(name)),
+            Greeting::NotTls => return Ok(None),
+            Greeting::Unfinished => {}
+        }
+        match timeout(PATIENCE, stream.read_ahead(sni::GREETING_BYTES)).await {
+            Ok(count) if count.as_ref().is_ok_and(|count| *count > 0) => {}
+            _ => return Ok(None),
+        }
+    }
 }
 
 /// The protocol of a connection that begins with these bytes; `None`: more are needed.
 fn classify(bytes: &[u8], http_only: bool) -> Option<Protocol> {
+    if bytes.is_empty() {
+        return None;
+    }
     let seen = bytes.len().min(PREFACE.len());
     if bytes[..seen] == PREFACE[..seen] {
         return (seen == PREFACE.len()).then_some(Protocol::Http2);
@@ -93,10 +104,32 @@ fn classify(bytes: &[u8], http_only: bool) -> Option<Protocol> {
 
 /// A stream whose first bytes were looked at and come again.
 pub(crate) struct Rewind<S> {
-    first: [u8; 24],
+    first: Vec<u8>,
+    /// How much of `first` has come again.
     start: usize,
-    end: usize,
     stream: S,
+}
+
+impl<S> Rewind<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self {
+            first: Vec::new(),
+            start: 0,
+            stream,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Rewind<S> {
+    /// Looks at more of what comes, up to `limit` bytes from the start; 0: there is no more.
+    async fn read_ahead(&mut self, limit: usize) -> io::Result<usize> {
+        let room = limit.saturating_sub(self.first.len()).min(READ_AHEAD);
+        let seen = self.first.len();
+        self.first.resize(seen + room, 0);
+        let count = self.stream.read(&mut self.first[seen..]).await;
+        self.first.truncate(seen + *count.as_ref().unwrap_or(&0));
+        count
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
@@ -105,10 +138,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.start < self.end {
-            let end = self.end.min(self.start + buf.remaining());
+        if self.start < self.first.len() {
+            let end = self.first.len().min(self.start + buf.remaining());
             buf.put_slice(&self.first[self.start..end]);
             self.start = end;
+            if end == self.first.len() {
+                (self.first, self.start) = (Vec::new(), 0);
+            }
             return Poll::Ready(Ok(()));
         }
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;

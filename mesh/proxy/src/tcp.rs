@@ -1,9 +1,17 @@
 //! TCP proxying: bytes both ways between a connection and one host of a cluster.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mesh_config::{Discovery, TrafficDirection};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     balance,
@@ -11,13 +19,19 @@ use crate::{
     flags::Flags,
     original, pool,
     request::Downstream,
-    stats::istio::{PeerId, Reporter, ServiceId, TcpKey},
+    stats::{
+        Counter,
+        istio::{PeerId, Reporter, ServiceId, TcpKey, TcpSeries},
+    },
 };
+
+/// A connection without traffic is closed after this, unless its cluster says otherwise.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What is remembered of a connection; logged and counted when dropped.
 struct Session<'a> {
     connection: &'a Downstream,
-    started: std::time::Instant,
+    started: Instant,
     start: jiff::Timestamp,
     cluster: Option<&'a Arc<Cluster>>,
     host: Option<Arc<Host>>,
@@ -40,20 +54,53 @@ where
     let mut session = Session::new(connection, cluster);
     session.observed = !Arc::ptr_eq(&tcp.stats, &connection.worker.shared.loopback_tcp.stats);
     if let Some(cluster) = cluster
-        && let Some(upstream) = session.connect(cluster).await
+        && let Some((mut upstream, idle)) = session.connect(cluster).await
     {
         session.upstream_local = upstream.local_addr().ok();
-        session.opened();
-        let mut upstream = upstream;
-        let mut counted = Counted::new(&mut stream);
-        // Either side may close as it likes.
-        let _ = tokio::io::copy_bidirectional(&mut counted, &mut upstream).await;
+        let series = session.opened();
+        let _open = session
+            .host
+            .as_ref()
+            .map(|host| pool::Open::new(cluster, host));
+        let last = Cell::new(Instant::now());
+        let mut counted = Counted {
+            stream: &mut stream,
+            last: &last,
+            read: 0,
+            written: 0,
+            counters: [
+                (
+                    series.as_ref().map(|series| &series.received),
+                    &tcp.stats.downstream_cx_rx_bytes_total,
+                    &cluster.stats.upstream_cx_tx_bytes_total,
+                ),
+                (
+                    series.as_ref().map(|series| &series.sent),
+                    &tcp.stats.downstream_cx_tx_bytes_total,
+                    &cluster.stats.upstream_cx_rx_bytes_total,
+                ),
+            ],
+        };
+        tokio::select! {
+            // Either side may close as it likes; the end of one direction is passed on.
+            _ = tokio::io::copy_bidirectional(&mut counted, &mut upstream) => {}
+            () = idle_for(idle, &last) => tcp.stats.idle_timeout.add(1),
+        }
         (session.received, session.sent) = (counted.read, counted.written);
     }
     let _ = stream.shutdown().await;
     tcp.stats.downstream_cx_active.sub(1);
-    tcp.stats.downstream_cx_rx_bytes_total.add(session.received);
-    tcp.stats.downstream_cx_tx_bytes_total.add(session.sent);
+}
+
+/// Ends when nothing has passed for `limit`. It wakes seldom: once per limit on a busy connection.
+async fn idle_for(limit: Duration, last: &Cell<Instant>) {
+    loop {
+        let until = last.get() + limit;
+        if until <= Instant::now() {
+            return;
+        }
+        tokio::time::sleep_until(until.into()).await;
+    }
 }
 
 /// No filter chain takes the connection: it is closed, and said so.
@@ -70,7 +117,7 @@ impl<'a> Session<'a> {
         let inbound = connection.listener.load().direction == TrafficDirection::Inbound;
         Self {
             connection,
-            started: std::time::Instant::now(),
+            started: Instant::now(),
             start: jiff::Timestamp::now(),
             cluster,
             host: None,
@@ -92,7 +139,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn connect(&mut self, cluster: &Arc<Cluster>) -> Option<tokio::net::TcpStream> {
+    /// A connection to a host of the cluster, and how long it may be idle.
+    async fn connect(&mut self, cluster: &Arc<Cluster>) -> Option<(TcpStream, Duration)> {
         let worker = &self.connection.worker;
         let Some(members) = cluster.members.load_full() else {
             self.key.flags.insert(Flags::NO_CLUSTER);
@@ -123,21 +171,28 @@ impl<'a> Session<'a> {
         self.host = Some(host.clone());
         let limit = members.config.connect_timeout;
         match pool::connect(worker, cluster, &host, limit).await {
-            Ok(stream) => Some(stream),
-            Err(_) => self.unhealthy(Flags::UPSTREAM_CONNECTION_FAILURE),
+            Ok(stream) => {
+                let idle = members.config.connections.tcp_idle_timeout;
+                Some((stream, idle.unwrap_or(IDLE_TIMEOUT)))
+            }
+            // There is one attempt, as Istio has it.
+            Err(_) => self.unhealthy(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::RETRIES_EXHAUSTED),
         }
     }
 
-    fn unhealthy(&mut self, flag: Flags) -> Option<tokio::net::TcpStream> {
+    fn unhealthy<T>(&mut self, flag: Flags) -> Option<T> {
         self.key.flags.insert(flag);
         None
     }
 
-    fn opened(&self) {
-        if self.observed {
-            let labels = &self.connection.worker.shared.labels;
-            labels.tcp(self.key).opened.add(1);
+    /// The metrics of the connection, which grow while it lasts.
+    fn opened(&self) -> Option<Arc<TcpSeries>> {
+        let labels = &self.connection.worker.shared.labels;
+        let series = self.observed.then(|| labels.tcp(self.key));
+        if let Some(series) = &series {
+            series.opened.add(1);
         }
+        series
     }
 }
 
@@ -149,10 +204,7 @@ impl Drop for Session<'_> {
             return;
         }
         if self.cluster.is_some() {
-            let series = worker.shared.labels.tcp(self.key);
-            series.closed.add(1);
-            series.sent.add(self.sent);
-            series.received.add(self.received);
+            worker.shared.labels.tcp(self.key).closed.add(1);
         }
         if !worker.shared.node.load().access_log {
             return;
@@ -162,7 +214,7 @@ impl Drop for Session<'_> {
             address.map_or_else(dash, |address| address.to_string())
         };
         worker.log.write(&format!(
-            "[{}] \"- - -\" 0 {} {} - \"-\" {} {} {} - \"-\" \"-\" \"-\" \"-\" \"{}\" {} {} {} {} - -\n",
+            "[{}] \"- - -\" 0 {} {} - \"-\" {} {} {} - \"-\" \"-\" \"-\" \"-\" \"{}\" {} {} {} {} {} -\n",
             self.start.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"),
             self.key.flags,
             self.details,
@@ -174,24 +226,31 @@ impl Drop for Session<'_> {
             address(self.upstream_local),
             self.connection.local,
             self.connection.remote,
+            match self.connection.server_name.get().map(String::as_str) {
+                None | Some("") => "-",
+                Some(name) => name,
+            },
         ));
     }
 }
 
-/// Counts what passes, also when the connection ends in an error.
+/// Counts what passes while it passes.
 struct Counted<'a, S> {
     stream: &'a mut S,
+    last: &'a Cell<Instant>,
     read: u64,
     written: u64,
+    /// Of what is read and of what is written: Istio's metric, the listener's and the cluster's.
+    counters: [(Option<&'a Counter>, &'a Counter, &'a Counter); 2],
 }
 
-impl<'a, S> Counted<'a, S> {
-    fn new(stream: &'a mut S) -> Self {
-        Self {
-            stream,
-            read: 0,
-            written: 0,
+impl<S> Counted<'_, S> {
+    fn passed(&self, direction: usize, bytes: u64) {
+        let (metric, listener, cluster) = self.counters[direction];
+        for counter in metric.into_iter().chain([listener, cluster]) {
+            counter.add(bytes);
         }
+        self.last.set(Instant::now());
     }
 }
 
@@ -203,7 +262,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<'_, S> {
     ) -> std::task::Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         let polled = std::pin::Pin::new(&mut *self.stream).poll_read(cx, buf);
-        self.read += (buf.filled().len() - before) as u64;
+        let count = (buf.filled().len() - before) as u64;
+        if count > 0 {
+            self.read += count;
+            self.passed(0, count);
+        }
         polled
     }
 }
@@ -217,6 +280,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<'_, S> {
         let polled = std::pin::Pin::new(&mut *self.stream).poll_write(cx, buf);
         if let std::task::Poll::Ready(Ok(count)) = &polled {
             self.written += *count as u64;
+            self.passed(1, *count as u64);
         }
         polled
     }

@@ -9,3 +9,4 @@ mod observability;
 mod protocol;
 mod resilience;
 mod routing;
+mod tcp;

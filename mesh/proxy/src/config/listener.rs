@@ -136,18 +136,32 @@ impl Listener {
             .map(|chain| &chain.filter)
     }
 
-    /// The chain for connections whose destination is the listener itself.
-    pub(crate) fn own_chain(&self) -> Option<&Filter> {
-        match &self.chains[..] {
-            [only]
-                if only.port.is_none()
-                    && only.destinations.is_empty()
-                    && only.server_names.is_empty() =>
-            {
-                Some(&only.filter)
-            }
-            _ => self.chain(&self.address.into(), None),
+    /// The chain of a connection; `None` as its destination: that is the listener itself.
+    pub(crate) fn chain_of(
+        &self,
+        destination: Option<&Destination>,
+        server_name: Option<&str>,
+    ) -> Option<&Filter> {
+        match (&self.chains[..], destination) {
+            (_, Some(to)) => self.chain(to, server_name),
+            ([only], None) if only.takes_all() => Some(&only.filter),
+            _ => self.chain(&self.address.into(), server_name),
         }
+    }
+
+    /// Which chain takes a connection may depend on the name in its TLS greeting.
+    pub(crate) fn asks_server_name(&self, destination: Option<&Destination>) -> bool {
+        let mut chains = self
+            .chains
+            .iter()
+            .filter(|chain| !chain.server_names.is_empty());
+        let own = || Destination::from(self.address);
+        chains.next().is_some_and(|first| {
+            let to = destination.cloned().unwrap_or_else(own);
+            std::iter::once(first)
+                .chain(chains)
+                .any(|chain| chain.goes_to(&to))
+        })
     }
 }
 
@@ -239,12 +253,23 @@ impl Place {
 
 impl Chain {
     fn takes(&self, destination: &Destination, server_name: Option<&str>) -> bool {
-        let among = |places: &[Place], name: &str| places.iter().any(|place| place.covers(name));
-        self.port.is_none_or(|wanted| wanted == destination.port)
-            && (self.destinations.is_empty() || among(&self.destinations, &destination.host))
+        self.goes_to(destination)
             && (self.server_names.is_empty()
                 || server_name.is_some_and(|name| among(&self.server_names, name)))
     }
+
+    fn takes_all(&self) -> bool {
+        self.port.is_none() && self.destinations.is_empty() && self.server_names.is_empty()
+    }
+
+    fn goes_to(&self, destination: &Destination) -> bool {
+        self.port.is_none_or(|wanted| wanted == destination.port)
+            && (self.destinations.is_empty() || among(&self.destinations, &destination.host))
+    }
+}
+
+fn among(places: &[Place], name: &str) -> bool {
+    places.iter().any(|place| place.covers(name))
 }
 
 #[cfg(test)]

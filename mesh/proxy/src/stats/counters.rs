@@ -114,7 +114,7 @@ scope! {
     /// `tcp.<stat_prefix>.*`
     TcpStats {
         counters:
-            downstream_cx_total downstream_cx_no_route
+            downstream_cx_total downstream_cx_no_route idle_timeout
             downstream_cx_rx_bytes_total downstream_cx_tx_bytes_total;
         gauges: downstream_cx_active;
     }
