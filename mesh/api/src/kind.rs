@@ -118,7 +118,7 @@ pub const KINDS: &[Kind] = &[
                 "How its endpoints are found",
             ),
         ],
-        carried_out: false,
+        carried_out: true,
         spec: SchemaGenerator::subschema_for::<service_entry::ServiceEntry>,
     },
     Kind {
@@ -133,7 +133,7 @@ pub const KINDS: &[Kind] = &[
             "string",
             "Address of the workload",
         )],
-        carried_out: false,
+        carried_out: true,
         spec: SchemaGenerator::subschema_for::<workload::WorkloadEntry>,
     },
     Kind {

@@ -15,6 +15,11 @@ pub enum Discovery {
     /// The destination that the connection or the proxy request named, host names resolved by the
     /// system's resolver. Envoy's type `ORIGINAL_DST`.
     OriginalDst,
+    /// As [`Eds`](Self::Eds), but the names of the endpoints are resolved again and again: every
+    /// address is an endpoint. Envoy's type `STRICT_DNS`.
+    StrictDns,
+    /// The same, with only the first address of a name. Envoy's type `LOGICAL_DNS`.
+    LogicalDns,
 }
 
 /// Which endpoint a request goes to. Istio's `trafficPolicy.loadBalancer`.
@@ -339,6 +344,10 @@ pub struct Endpoint {
     /// The endpoint has a proxy of this mesh in front of it, which takes the peer metadata headers.
     #[serde(default)]
     pub in_mesh: bool,
+    /// A name to be resolved; of `address` then only the port counts. Only in clusters that are
+    /// found by DNS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Arc<str>>,
     /// Relative to the other endpoints of its locality; 1 or more.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: u32,
@@ -361,6 +370,7 @@ impl Endpoint {
             health: HealthStatus::Healthy,
             workload,
             in_mesh: false,
+            hostname: None,
             weight: 1,
             locality: Arc::default(),
             priority: 0,

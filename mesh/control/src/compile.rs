@@ -19,6 +19,7 @@ mod host_index;
 mod inbound;
 mod matches;
 mod routes;
+mod services;
 mod sidecar;
 mod tcp_routes;
 mod virtual_hosts;
@@ -34,6 +35,7 @@ use mesh_config::{FilterChain, Node, ProxyId, Role, RouteConfiguration, Snapshot
 
 use crate::world::{Objects, Pod, World};
 use host_index::HostIndex;
+use services::Services;
 
 pub(crate) use clusters::ClusterView;
 pub(crate) use gateway::shared_hosts;
@@ -63,6 +65,7 @@ struct Views {
 pub struct Compiler {
     world: Arc<World>,
     version: u64,
+    services: Services,
     virtual_services: Vec<Arc<Resource<VirtualService>>>,
     /// HTTP rules for sidecars.
     on_mesh: HostIndex<VirtualService>,
@@ -90,6 +93,7 @@ impl Compiler {
                 vec![&rule.host]
             }),
             gateways: oldest_first(&world.gateways),
+            services: Services::new(&world),
             virtual_services,
             asks_for_labels,
             world,
@@ -115,6 +119,11 @@ impl Compiler {
     /// The world that is compiled.
     pub fn world(&self) -> &Arc<World> {
         &self.world
+    }
+
+    /// Every service of the mesh.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
     }
 
     /// Grows with each push.

@@ -189,6 +189,36 @@ impl State {
                 key.clone(),
                 read(kind, object, &messages),
             ),
+            "ServiceEntry" => set(
+                &mut world.service_entries,
+                key.clone(),
+                read(kind, object, &messages),
+            ),
+            "WorkloadEntry" => set(
+                &mut world.workload_entries,
+                key.clone(),
+                read(kind, object, &messages),
+            ),
+            "Sidecar" => set(
+                &mut world.sidecars,
+                key.clone(),
+                read(kind, object, &messages),
+            ),
+            "Telemetry" => set(
+                &mut world.telemetries,
+                key.clone(),
+                read(kind, object, &messages),
+            ),
+            "ProxyConfig" => set(
+                &mut world.proxy_configs,
+                key.clone(),
+                read(kind, object, &messages),
+            ),
+            "EnvoyFilter" => set(
+                &mut world.envoy_filters,
+                key.clone(),
+                read(kind, object, &messages),
+            ),
             _ => false,
         };
         messages.sort();
@@ -216,6 +246,12 @@ impl State {
             "VirtualService" => world.virtual_services.remove(key).is_some(),
             "DestinationRule" => world.destination_rules.remove(key).is_some(),
             "Gateway" => world.gateways.remove(key).is_some(),
+            "ServiceEntry" => world.service_entries.remove(key).is_some(),
+            "WorkloadEntry" => world.workload_entries.remove(key).is_some(),
+            "Sidecar" => world.sidecars.remove(key).is_some(),
+            "Telemetry" => world.telemetries.remove(key).is_some(),
+            "ProxyConfig" => world.proxy_configs.remove(key).is_some(),
+            "EnvoyFilter" => world.envoy_filters.remove(key).is_some(),
             _ => false,
         };
         self.istio.remove(&(kind, key.clone())).is_some() || known

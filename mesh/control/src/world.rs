@@ -5,16 +5,22 @@
 //! Entries are shared, so a clone costs a few pointers per object.
 
 mod endpoint;
+mod entry;
 mod pod;
 mod service;
 mod settings;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use mesh_api::{DestinationRule, Gateway, Host, Resource, VirtualService};
+use mesh_api::{
+    DestinationRule, EnvoyFilter, Gateway, ProxyConfig, Resource, ServiceEntry, Sidecar, Telemetry,
+    VirtualService, WorkloadEntry,
+};
 use serde_json::Value;
 
 pub use endpoint::{EndpointSlice, SliceEndpoint};
+pub use entry::{Entry, Resolution};
+pub(crate) use entry::{named, selected, services as services_of_entry};
 pub use pod::Pod;
 pub(crate) use pod::{PROXY_CONTAINER, owner};
 pub use service::{Protocol, Service, ServicePort, TargetPort};
@@ -43,6 +49,18 @@ pub struct World {
     pub destination_rules: Objects<Resource<DestinationRule>>,
     /// What gateways listen for.
     pub gateways: Objects<Resource<Gateway>>,
+    /// Services that are not Kubernetes'.
+    pub service_entries: Objects<Resource<ServiceEntry>>,
+    /// Workloads that are not pods.
+    pub workload_entries: Objects<Resource<WorkloadEntry>>,
+    /// What sidecars are told about.
+    pub sidecars: Objects<Resource<Sidecar>>,
+    /// What workloads report.
+    pub telemetries: Objects<Resource<Telemetry>>,
+    /// Settings of proxies.
+    pub proxy_configs: Objects<Resource<ProxyConfig>>,
+    /// Patches of what proxies are told.
+    pub envoy_filters: Objects<Resource<EnvoyFilter>>,
 }
 
 /// Why an object is left out of the world.
@@ -113,6 +131,32 @@ impl World {
                 let parsed = mesh_api::parse(kind, object)?;
                 self.gateways.insert(key(), Arc::new(parsed.resource));
             }
+            "ServiceEntry" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.service_entries
+                    .insert(key(), Arc::new(parsed.resource));
+            }
+            "WorkloadEntry" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.workload_entries
+                    .insert(key(), Arc::new(parsed.resource));
+            }
+            "Sidecar" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.sidecars.insert(key(), Arc::new(parsed.resource));
+            }
+            "Telemetry" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.telemetries.insert(key(), Arc::new(parsed.resource));
+            }
+            "ProxyConfig" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.proxy_configs.insert(key(), Arc::new(parsed.resource));
+            }
+            "EnvoyFilter" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.envoy_filters.insert(key(), Arc::new(parsed.resource));
+            }
             _ => {}
         }
         Ok(())
@@ -121,29 +165,6 @@ impl World {
     /// The pod of this name.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
         self.pods.get(&(namespace.to_owned(), name.to_owned()))
-    }
-
-    /// The pod with this address.
-    pub fn pod_at(&self, address: IpAddr) -> Option<&Arc<Pod>> {
-        self.pods.values().find(|pod| pod.address == address)
-    }
-
-    /// The Kubernetes Service of this host name.
-    pub fn service(&self, host: &Host) -> Option<&Arc<Service>> {
-        let mut parts = host.as_str().splitn(3, '.');
-        let (name, namespace) = (parts.next()?, parts.next()?);
-        let found = self
-            .services
-            .get(&(namespace.to_owned(), name.to_owned()))?;
-        (found.host == *host).then_some(found)
-    }
-
-    /// The Services that choose a pod.
-    pub fn services_of<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a Arc<Service>> {
-        self.services
-            .values()
-            .filter(|service| service.namespace == pod.namespace && !service.selector.is_empty())
-            .filter(|service| selects(&service.selector, &pod.labels))
     }
 }
 

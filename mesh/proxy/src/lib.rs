@@ -37,6 +37,7 @@ mod codec;
 mod config;
 mod conventions;
 mod discovery;
+mod dns;
 mod door;
 mod exchange;
 mod executor;

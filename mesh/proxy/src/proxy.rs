@@ -18,6 +18,7 @@ use crate::{
     accept::{self, Command},
     access_log,
     config::{Cluster, Clusters, Config, Http, Listener, Tcp},
+    dns,
     metadata::OwnMetadata,
     socket,
     stats::{Registry, istio::Labels},
@@ -58,6 +59,7 @@ pub(crate) struct Options {
 pub(crate) struct Proxy {
     pub(crate) shared: Arc<Shared>,
     pub(crate) config: Config,
+    names: dns::Names,
     workers: Vec<UnboundedSender<Command>>,
     threads: Vec<JoinHandle<()>>,
     listening: HashMap<String, Listening>,
@@ -93,6 +95,7 @@ impl Proxy {
         let mut proxy = Self {
             shared,
             config: Config::default(),
+            names: dns::Names::default(),
             workers: Vec::new(),
             threads: Vec::new(),
             listening: HashMap::new(),
@@ -127,6 +130,11 @@ impl Proxy {
         let errors = self
             .config
             .apply(snapshot, &self.shared.registry, &self.shared.labels);
+        self.names.apply(
+            &self.config.snapshot,
+            &mut self.config.clusters,
+            &self.shared,
+        );
         let mut messages: Vec<String> = errors
             .into_iter()
             .map(|(name, error)| format!("route table {name} keeps its last version: {error}"))

@@ -24,6 +24,14 @@ pub fn cluster(cluster: &Cluster) -> Value {
             message["type"] = "ORIGINAL_DST".into();
             message["lb_policy"] = "CLUSTER_PROVIDED".into();
         }
+        Discovery::StrictDns | Discovery::LogicalDns => {
+            let strict = cluster.discovery == Discovery::StrictDns;
+            message["type"] = if strict { "STRICT_DNS" } else { "LOGICAL_DNS" }.into();
+            message["dns_lookup_family"] = "V4_PREFERRED".into();
+            message["dns_refresh_rate"] = "60s".into();
+            message["respect_dns_ttl"] = true.into();
+            lb_policy(&mut message, cluster);
+        }
     }
     message["connect_timeout"] = duration::format(cluster.connect_timeout).into();
     message["circuit_breakers"] = json!({ "thresholds": [thresholds(&cluster.circuit_breakers)] });
@@ -179,8 +187,10 @@ pub(super) fn with_endpoints_inline(
     endpoints: Option<&ClusterLoadAssignment>,
 ) -> Value {
     let mut message = cluster(of);
-    if of.discovery == Discovery::Eds {
-        message["type"] = "STATIC".into();
+    if of.discovery != Discovery::OriginalDst {
+        if of.discovery == Discovery::Eds {
+            message["type"] = "STATIC".into();
+        }
         let none = ClusterLoadAssignment {
             cluster_name: of.name.clone(),
             endpoints: Vec::new(),
@@ -243,7 +253,10 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         HealthStatus::Draining => "DRAINING",
     };
     json!({
-        "endpoint": { "address": socket_address(endpoint.address) },
+        "endpoint": { "address": match &endpoint.hostname {
+            Some(name) => json!({ "socket_address": { "address": name, "port_value": endpoint.address.port() } }),
+            None => socket_address(endpoint.address),
+        } },
         "health_status": health,
         "metadata": { "filter_metadata": { "istio": {
             "workload": format!("{};{};{};{};Kubernetes",

@@ -1,15 +1,14 @@
 //! Clusters and endpoints of every service that a namespace sees.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use mesh_api::destination_rule::Subset;
 use mesh_config::{
-    Cluster, ClusterLoadAssignment, Discovery, Endpoint, ServiceRef, UpstreamProtocol, Workload,
-    names,
+    Cluster, ClusterLoadAssignment, Discovery, Endpoint, ServiceRef, UpstreamProtocol, names,
 };
 
-use super::{Compiler, destination_rules::lookup, visibility::visible};
-use crate::world::{Protocol, Service, ServicePort, World, selects};
+use super::{Compiler, destination_rules::lookup, services::Instance};
+use crate::world::{Protocol, Resolution, Service, ServicePort, selects};
 
 /// What all proxies of a namespace share of clusters.
 pub(crate) struct ClusterView {
@@ -30,10 +29,7 @@ pub(super) fn outbound(compiler: &Compiler, namespace: &str) -> ClusterView {
         view.clusters
             .insert(name.into(), Arc::new(serviceless(name, discovery)));
     }
-    for service in compiler.world.services.values() {
-        if !visible(&service.export_to, &service.namespace, namespace) {
-            continue;
-        }
+    for service in compiler.services.seen_from(namespace) {
         let rule = lookup(
             &compiler.destination_rules,
             namespace,
@@ -53,10 +49,13 @@ pub(super) fn outbound(compiler: &Compiler, namespace: &str) -> ClusterView {
                     protocol: upstream_protocol(port.protocol),
                     connect_timeout,
                     service: Some(service_ref(service)),
-                    ..Cluster::new(&name, Discovery::Eds)
+                    ..Cluster::new(&name, discovery(service))
                 };
                 view.clusters.insert(name.clone(), Arc::new(cluster));
-                let endpoints = endpoints(&compiler.world, service, port, subset);
+                if service.resolution == Resolution::Passthrough {
+                    continue;
+                }
+                let endpoints = endpoints(compiler, service, port, subset);
                 let assignment = ClusterLoadAssignment {
                     cluster_name: name.clone(),
                     endpoints,
@@ -91,45 +90,38 @@ pub(super) fn upstream_protocol(protocol: Protocol) -> UpstreamProtocol {
     }
 }
 
+fn discovery(service: &Service) -> Discovery {
+    match service.resolution {
+        Resolution::Slices | Resolution::Static => Discovery::Eds,
+        Resolution::Dns => Discovery::StrictDns,
+        Resolution::DnsRoundRobin => Discovery::LogicalDns,
+        Resolution::Passthrough => Discovery::OriginalDst,
+    }
+}
+
 fn endpoints(
-    world: &World,
+    compiler: &Compiler,
     service: &Service,
     port: &ServicePort,
     subset: Option<&Subset>,
 ) -> Vec<Endpoint> {
-    let slices = world
-        .slices
-        .range((service.namespace.clone(), String::new())..)
-        .take_while(|((namespace, _), _)| *namespace == service.namespace)
-        .map(|(_, slice)| slice)
-        .filter(|slice| slice.service == service.name);
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for slice in slices {
-        let Some((_, number)) = slice.ports.iter().find(|(name, _)| *name == port.name) else {
-            continue;
-        };
-        for endpoint in &slice.endpoints {
-            let pod = match &endpoint.pod {
-                Some(name) => world.pod(&slice.namespace, name),
-                None => world.pod_at(endpoint.address),
-            };
-            let chosen = subset.is_none_or(|subset| {
-                pod.map_or(subset.labels.is_empty(), |pod| {
-                    selects(&subset.labels, &pod.labels)
-                })
-            });
-            if chosen {
-                let workload =
-                    pod.map_or_else(|| Arc::new(Workload::default()), |pod| pod.workload.clone());
-                endpoints.push(Endpoint {
-                    health: endpoint.health,
-                    in_mesh: pod.is_some_and(|pod| pod.in_mesh),
-                    ..Endpoint::new(SocketAddr::new(endpoint.address, *number), workload)
-                });
-            }
-        }
-    }
-    endpoints.sort_by_key(|endpoint| endpoint.address);
-    endpoints.dedup_by_key(|endpoint| endpoint.address);
-    endpoints
+    let none = BTreeMap::new();
+    let chosen = |instance: &Instance<'_>| {
+        let labels = instance.labels.unwrap_or(&none);
+        subset.is_none_or(|subset| selects(&subset.labels, labels))
+    };
+    compiler
+        .services
+        .instances(&compiler.world, service, port)
+        .into_iter()
+        .filter(chosen)
+        .map(|instance| Endpoint {
+            health: instance.health,
+            in_mesh: instance.pod.is_some_and(|pod| pod.in_mesh),
+            hostname: instance.hostname,
+            weight: instance.weight,
+            locality: instance.locality.unwrap_or_default(),
+            ..Endpoint::new(instance.address, instance.workload)
+        })
+        .collect()
 }

@@ -94,8 +94,8 @@ pub(crate) fn is_plain_http(server: &Server) -> bool {
 fn bound_port(compiler: &Compiler, pod: &Pod, server: &Server) -> Option<u16> {
     let number = u16::try_from(server.port.number).ok()?;
     let behind = compiler
-        .world
-        .services_of(pod)
+        .services
+        .of_pod(pod)
         .find_map(|service| target_port(service.port(number)?, pod));
     Some(behind.unwrap_or(number))
 }

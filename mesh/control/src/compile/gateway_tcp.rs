@@ -13,7 +13,6 @@ use super::{
     gateway::{bound, server_host, shared_hosts},
     matches::Context,
     tcp_routes::{self, Place},
-    visibility::visible,
 };
 use crate::world::{Pod, Service};
 
@@ -114,16 +113,13 @@ fn by_server_name(
         .map(|text| server_host(text, gateway))
         .collect();
     let admitted = |service: &&Arc<Service>| {
-        visible(&service.export_to, &service.namespace, &pod.namespace)
-            && hosts.iter().any(|(namespace, host)| {
-                namespace
-                    .as_ref()
-                    .is_none_or(|only| *only == service.namespace)
-                    && host.covers(&service.host)
-            })
+        hosts.iter().any(|(namespace, host)| {
+            let admits = |only: &String| *only == service.namespace;
+            namespace.as_ref().is_none_or(admits) && host.covers(&service.host)
+        })
     };
     let mut chains = Vec::new();
-    for service in compiler.world.services.values().filter(admitted) {
+    for service in compiler.services.seen_from(&pod.namespace).filter(admitted) {
         for port in &service.ports {
             for subset in [String::new()]
                 .into_iter()

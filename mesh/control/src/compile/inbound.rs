@@ -104,7 +104,7 @@ pub(super) fn inbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot:
 /// containers declare.
 fn ports<'a>(compiler: &'a Compiler, pod: &'a Pod) -> BTreeMap<u16, Port<'a>> {
     let mut ports = BTreeMap::new();
-    for service in compiler.world.services_of(pod) {
+    for service in compiler.services.of_pod(pod) {
         for port in &service.ports {
             if let Some(number) = target_port(port, pod) {
                 let value = Port {

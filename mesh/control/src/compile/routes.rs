@@ -106,8 +106,8 @@ pub(super) fn destination_cluster(
         .and_then(|port| u16::try_from(port.number).ok());
     let port = given.unwrap_or_else(|| {
         match compiler
-            .world
-            .service(&host)
+            .services
+            .get(&host, owner)
             .map(|service| service.ports.as_slice())
         {
             Some([only]) => only.number,

@@ -17,7 +17,6 @@ use super::{
     matches::Context,
     tcp_routes::{self, Place},
     virtual_hosts::{catch_all, domains, has_other_hosts, speaker, table},
-    visibility::visible,
 };
 use crate::world::{OutboundPolicy, Pod, Protocol, Service, ServicePort};
 
@@ -50,12 +49,8 @@ pub(super) fn outbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot
 
 /// What sidecars of one namespace (and, where rules ask for labels, of the same labels) share.
 pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
-    let seen: Vec<&Arc<Service>> = compiler
-        .world
-        .services
-        .values()
-        .filter(|service| visible(&service.export_to, &service.namespace, &pod.namespace))
-        .collect();
+    let seen: Vec<&Arc<Service>> = compiler.services.seen_from(&pod.namespace).collect();
+    let mut anywhere = Vec::new();
     let mut chains = Vec::new();
     let mut routes = BTreeMap::new();
     let mut add =
@@ -64,7 +59,10 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
     // Services that are told apart by where the client wants to go.
     for service in &seen {
         let rules = speaker(&compiler.on_mesh_tcp, &pod.namespace, &service.host);
-        let destinations = domains(service, &pod.namespace);
+        let mut destinations = domains(service, &pod.namespace);
+        destinations.extend(service.ranges().cloned());
+        let host = service.host.to_string();
+        let by_name_alone = service.of_entry && service.addresses.is_empty();
         for port in &service.ports {
             let name = format!("{}:{}", service.host, port.number);
             let place = Place {
@@ -87,7 +85,16 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
                     });
                     match of_rules.filter(|chains| !chains.is_empty()) {
                         Some(of_rules) => chains.extend(of_rules),
-                        None => chains.push(place.chain(Vec::new(), NetworkFilter::Tcp(own))),
+                        None => {
+                            let filter = NetworkFilter::Tcp(own);
+                            if by_name_alone {
+                                // Callers that do not say the name of where they go say it here.
+                                let mut chain = place.chain(vec![host.clone()], filter.clone());
+                                chain.destinations.clear();
+                                chains.push(chain);
+                            }
+                            chains.push(place.chain(Vec::new(), filter));
+                        }
                     }
                 }
                 Protocol::Tcp => {
@@ -96,7 +103,16 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
                     let (of_rules, all) = of_rules.unwrap_or_default();
                     chains.extend(of_rules);
                     if !all {
-                        chains.push(place.chain(Vec::new(), NetworkFilter::Tcp(own)));
+                        let chain = place.chain(Vec::new(), NetworkFilter::Tcp(own));
+                        if by_name_alone {
+                            // Without a name or an address the port is all there is.
+                            let destinations = Vec::new();
+                            anywhere.push(FilterChain {
+                                destinations,
+                                ..chain.clone()
+                            });
+                        }
+                        chains.push(chain);
                     }
                 }
                 Protocol::Sniff => {
@@ -157,6 +173,7 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
         });
     }
 
+    chains.extend(anywhere);
     add(RouteConfiguration {
         name: UNKNOWN_PORTS.into(),
         virtual_hosts: vec![catch_all(compiler)],

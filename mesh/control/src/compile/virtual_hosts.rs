@@ -104,15 +104,13 @@ fn other_hosts(compiler: &Compiler, context: &Context<'_>) -> Vec<VirtualHost> {
         }
         for name in mesh_hosts(&resource.spec) {
             let host = Host::resolve(name, &resource.metadata.namespace);
-            let world = &compiler.world;
-            let known = if host.is_wildcard() {
-                world
-                    .services
-                    .values()
-                    .any(|service| host.covers(&service.host))
-            } else {
-                world.service(&host).is_some()
-            };
+            let services = compiler.services();
+            let known = services.get(&host, context.namespace).is_some()
+                || (host.is_wildcard()
+                    && services
+                        .all()
+                        .iter()
+                        .any(|service| host.covers(&service.host)));
             if !known && seen.insert(host.clone()) {
                 hosts.push(VirtualHost {
                     name: format!("{host}:{}", context.port),
@@ -166,24 +164,32 @@ pub(super) fn catch_all(compiler: &Compiler) -> VirtualHost {
 
 /// Every name under which callers of a namespace know a service, and its addresses.
 pub(super) fn domains(service: &Service, caller: &str) -> Vec<String> {
-    let Service {
-        name,
-        namespace,
-        host,
-        ..
-    } = service;
+    let host = &service.host;
+    let mut names = vec![host.to_string()];
+    if !service.of_entry {
+        names = names_of(&service.name, &service.namespace, caller);
+    }
+    for (name, namespace) in &service.aliases {
+        names.extend(names_of(name, namespace, caller));
+    }
+    if service.headless {
+        let each: Vec<_> = names.iter().map(|name| format!("*.{name}")).collect();
+        names.extend(each);
+    }
+    let addresses = service.addresses.iter().filter(|text| !text.contains('/'));
+    names.extend(addresses.cloned());
+    names
+}
+
+fn names_of(name: &str, namespace: &str, caller: &str) -> Vec<String> {
+    let host = Host::service(name, namespace);
     let mut names = vec![host.to_string(), format!("{host}.")];
     if namespace == caller {
-        names.push(name.clone());
+        names.push(name.to_owned());
     }
     names.extend([
         format!("{name}.{namespace}.svc"),
         format!("{name}.{namespace}"),
     ]);
-    if service.headless {
-        let each: Vec<_> = names.iter().map(|name| format!("*.{name}")).collect();
-        names.extend(each);
-    }
-    names.extend(service.addresses.iter().map(ToString::to_string));
     names
 }

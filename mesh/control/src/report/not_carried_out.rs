@@ -23,6 +23,8 @@ const FIELDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("DestinationRule", &["spec.workloadSelector"]),
+    ("ServiceEntry", &["spec.subjectAltNames"]),
+    ("WorkloadEntry", &["spec.network"]),
     (
         "Gateway",
         &["spec.servers[].bind", "spec.servers[].defaultEndpoint"],

@@ -29,7 +29,7 @@ pub(crate) fn of_world(compiler: &Compiler) -> BTreeMap<ObjectId, Vec<Message>> 
     gateway_clashes(world, &mut messages);
     for rule in world.destination_rules.values() {
         let host = Host::resolve(&rule.spec.host, &rule.metadata.namespace);
-        if !host.is_wildcard() && world.service(&host).is_none() {
+        if !host.is_wildcard() && !compiler.services().knows(&host) {
             let text = format!("Referenced host not found: {:?}", rule.spec.host);
             let message = Message::warning("IST0174", "UnknownDestinationRuleHost", text);
             messages
@@ -79,7 +79,7 @@ fn destinations(
         }
         let namespace = &resource.metadata.namespace;
         let resolved = Host::resolve(host, namespace);
-        let Some(service) = compiler.world().service(&resolved) else {
+        let Some(service) = compiler.services().get(&resolved, namespace) else {
             found.push(not_found("host", host));
             continue;
         };

@@ -5,17 +5,19 @@ use std::{collections::BTreeMap, net::IpAddr};
 use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::util::intstr::IntOrString};
 use mesh_api::Host;
 
-/// A Service, trimmed.
+use super::{Entry, Resolution};
+
+/// A Service, trimmed; or what a ServiceEntry declares to be one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// `reviews.default.svc.cluster.local`.
+    /// `reviews.default.svc.cluster.local`; may be a wildcard when it comes from a ServiceEntry.
     pub host: Host,
-    /// `reviews`.
+    /// `reviews`; the host when it comes from a ServiceEntry.
     pub name: String,
     /// `default`.
     pub namespace: String,
-    /// Its cluster IPs; none when headless.
-    pub addresses: Vec<IpAddr>,
+    /// Its cluster IPs (none when headless), or the addresses and ranges of a ServiceEntry.
+    pub addresses: Vec<String>,
     /// `clusterIP: None`.
     pub headless: bool,
     /// TCP ports in their order; UDP is not captured.
@@ -24,6 +26,18 @@ pub struct Service {
     pub selector: BTreeMap<String, String>,
     /// Annotation `networking.istio.io/exportTo`.
     pub export_to: Vec<String>,
+    /// How its endpoints are found.
+    pub resolution: Resolution,
+    /// Outside the mesh: no mutual TLS.
+    pub external: bool,
+    /// Endpoints that are no pods.
+    pub entries: Vec<Entry>,
+    /// ExternalName Services that stand for it: their names and namespaces.
+    pub aliases: Vec<(String, String)>,
+    /// What an ExternalName Service stands for.
+    pub external_name: Option<Host>,
+    /// Comes from a ServiceEntry.
+    pub of_entry: bool,
 }
 
 /// A port of a Service.
@@ -76,7 +90,7 @@ impl Protocol {
                 Self::Http
             }
             "grpc-web" => Self::Http,
-            "http2" | "grpc" | "kubernetes.io/h2c" => Self::Http2,
+            "http2" | "grpc" | "h2c" | "kubernetes.io/h2c" => Self::Http2,
             "https" | "tls" | "kubernetes.io/wss" => Self::Tls,
             "tcp" | "mongo" | "redis" | "mysql" => Self::Tcp,
             _ if matches!(number, 25 | 53 | 3306 | 27017) => Self::Tcp,
@@ -86,13 +100,15 @@ impl Protocol {
 }
 
 impl Service {
-    /// From the API object; `None` for Services that are only another name (`ExternalName`).
+    /// From the API object.
     pub fn read(from: &core::Service) -> Option<Self> {
         let metadata = &from.metadata;
         let spec = from.spec.as_ref()?;
-        if spec.type_.as_deref() == Some("ExternalName") {
-            return None;
-        }
+        let external_name = spec
+            .external_name
+            .as_ref()
+            .filter(|_| spec.type_.as_deref() == Some("ExternalName"))
+            .map(|name| Host::resolve(name.trim_end_matches('.'), ""));
         let (name, namespace) = (metadata.name.clone()?, metadata.namespace.clone()?);
         let ports = spec
             .ports
@@ -111,7 +127,7 @@ impl Service {
                 .iter()
                 .flatten()
                 .chain(&spec.cluster_ip)
-                .filter_map(|ip| ip.parse().ok())
+                .filter_map(|ip| Some(ip.parse::<IpAddr>().ok()?.to_string()))
                 .fold(Vec::new(), |mut ips, ip| {
                     if !ips.contains(&ip) {
                         ips.push(ip);
@@ -124,9 +140,20 @@ impl Service {
             export_to: export_to
                 .map(|(_, text)| text.split(',').map(|part| part.trim().to_owned()).collect())
                 .unwrap_or_default(),
+            resolution: Resolution::Slices,
+            external: external_name.is_some(),
+            entries: Vec::new(),
+            aliases: Vec::new(),
+            external_name,
+            of_entry: false,
             name,
             namespace,
         })
+    }
+
+    /// Those of its addresses that stand for many: `10.0.0.0/8`.
+    pub fn ranges(&self) -> impl Iterator<Item = &String> {
+        self.addresses.iter().filter(|text| text.contains('/'))
     }
 
     /// The port of this number.

@@ -179,7 +179,15 @@ impl Clusters {
                 continue;
             }
             let endpoints = endpoints.map_or(&[][..], |assignment| &assignment.endpoints);
-            self.named(name).update(cluster.clone(), endpoints, labels);
+            let known = self.named(name);
+            if crate::dns::by_name(cluster) {
+                // Resolved apart; until that is done it is what it was.
+                if known.members.load().is_none() {
+                    known.update(cluster.clone(), &[], labels);
+                }
+                continue;
+            }
+            known.update(cluster.clone(), endpoints, labels);
         }
         self.0.retain(|name, cluster| {
             let exists = snapshot.clusters.contains_key(&**name);

@@ -174,3 +174,29 @@ async fn header_operations_apply_both_ways() {
     assert_eq!(all, ["9", "2"]);
     assert_eq!(seen.header("x-c"), None);
 }
+
+#[tokio::test]
+async fn endpoints_known_by_name_are_resolved() {
+    let app = App::start("web").await;
+    let routes = json!([forward("web", json!({}))]);
+    for discovery in ["strictDns", "logicalDns"] {
+        let mut snapshot = snapshot("outbound", routes.clone(), &[]);
+        let port = std::net::SocketAddr::from(([0, 0, 0, 0], app.address.port()));
+        add_cluster(
+            &mut snapshot,
+            "web",
+            &[port],
+            json!({ "discovery": discovery }),
+        );
+        let mut assignment = (*snapshot.endpoints["web"]).clone();
+        assignment.endpoints[0].hostname = Some("localhost".into());
+        snapshot.endpoints.insert("web".into(), assignment.into());
+        let mesh = Mesh::start(snapshot);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        // Until the name is resolved there is nobody to ask.
+        while mesh.get("/").await.status == 503 {
+            assert!(std::time::Instant::now() < deadline);
+        }
+        assert_eq!(mesh.get("/").await.body, "web");
+    }
+}
