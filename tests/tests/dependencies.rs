@@ -56,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mesh-proxy", &["mesh-config"]),
     ("mesh-control", &["mesh-api", "mesh-config"]),
     ("k8s-embedded", &[]),
+    ("lab-runner", &[]),
 ];
 
 #[test]
@@ -105,6 +106,7 @@ fn versions_stand_in_one_place() {
         "mesh/proxy",
         "mesh/control",
         "k8s/embedded",
+        "labs/runner",
         "labs/cli",
         "tests",
     ] {

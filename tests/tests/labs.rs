@@ -1,22 +1,55 @@
-//! The lab book: both languages hold the same commands, links lead somewhere, manifests parse.
+//! The lab book: no mistakes in it, and every lab passes as it is written.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use dojo_tests::dojo::root;
-use serde::Deserialize;
+use dojo_tests::{
+    dojo::{binary, root},
+    kubectl,
+};
+use lab_runner::{book::Book, lint::lint};
 
-fn labs() -> Vec<PathBuf> {
-    let folders = std::fs::read_dir(root().join("labs/book"))
-        .expect("the lab book")
-        .flatten();
-    let mut labs: Vec<PathBuf> = folders.map(|f| f.path()).filter(|p| p.is_dir()).collect();
-    labs.sort();
-    assert!(labs.len() >= 3, "{labs:?}");
-    labs
+fn book() -> Book {
+    Book::find(Some(&root().join("labs/book"))).expect("the lab book")
 }
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn no_lab_has_a_mistake() {
+    let folders = book().folders().expect("labs");
+    assert!(folders.len() >= 3, "{folders:?}");
+    let mistakes: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| lint(folder))
+        .map(|mistake| mistake.to_string())
+        .collect();
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+}
+
+/// Each step fails its check before it is typed, and passes it after.
+#[test]
+fn every_lab_passes_as_written() {
+    if !kubectl::available() {
+        return;
+    }
+    let output = Command::new(binary())
+        .args(["lab", "test", "--all", "--lang", "en", "--book"])
+        .arg(root().join("labs/book"))
+        .env_remove("KUBECONFIG")
+        .output()
+        .expect("the binary runs");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// The fenced blocks of a text: language and content.
@@ -34,11 +67,10 @@ fn blocks(text: &str) -> Vec<(String, String)> {
             (None, None) => {}
         }
     }
-    assert!(open.is_none(), "a block is not closed");
     blocks
 }
 
-/// What students read but do not type may be translated: comments.
+/// Comments may be translated.
 fn without_comments(block: &str) -> String {
     let code = |line: &str| {
         line.split_once("  #")
@@ -46,62 +78,21 @@ fn without_comments(block: &str) -> String {
             .trim_end()
             .to_owned()
     };
-    block
-        .lines()
-        .map(code)
-        .filter(|line| !line.starts_with('#'))
-        .collect::<Vec<_>>()
-        .join("\n")
+    let lines: Vec<String> = block.lines().map(code).collect();
+    lines.join("\n")
 }
 
 #[test]
-fn both_languages_hold_the_same_blocks() {
-    let readmes = labs().into_iter().chain([root().to_owned()]);
-    for folder in readmes {
-        let english = blocks(&read(&folder.join("README.md")));
-        let korean = blocks(&read(&folder.join("README.ko.md")));
-        assert_eq!(english.len(), korean.len(), "{}", folder.display());
-        for (english, korean) in english.iter().zip(&korean) {
-            assert_eq!(english.0, korean.0, "{}", folder.display());
-            assert_eq!(
-                without_comments(&english.1),
-                without_comments(&korean.1),
-                "{}",
-                folder.display()
-            );
-        }
-        assert!(
-            english.iter().any(|(language, _)| language == "sh"),
-            "{}",
-            folder.display()
-        );
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FrontMatter {
-    title: String,
-    time: String,
-    learn: Vec<String>,
-    needs: Vec<String>,
-}
-
-#[test]
-fn front_matter_is_complete_in_both_languages() {
-    for lab in labs() {
-        for name in ["README.md", "README.ko.md"] {
-            let text = read(&lab.join(name));
-            let (front, _) = text
-                .strip_prefix("---\n")
-                .and_then(|t| t.split_once("\n---\n"))
-                .expect("front matter");
-            let front: FrontMatter = serde_norway::from_str(front)
-                .unwrap_or_else(|e| panic!("{}/{name}: {e}", lab.display()));
-            assert!(!front.title.is_empty() && !front.time.is_empty());
-            assert!(!front.learn.is_empty() && !front.needs.is_empty());
-        }
-    }
+fn the_front_page_says_the_same_in_both_languages() {
+    let english = blocks(&read(&root().join("README.md")));
+    let korean = blocks(&read(&root().join("README.ko.md")));
+    let code = |blocks: &[(String, String)]| -> Vec<(String, String)> {
+        blocks
+            .iter()
+            .map(|(language, block)| (language.clone(), without_comments(block)))
+            .collect()
+    };
+    assert_eq!(code(&english), code(&korean));
 }
 
 /// Relative links of a Markdown text.
@@ -118,47 +109,76 @@ fn links(text: &str) -> Vec<&str> {
 
 #[test]
 fn links_lead_somewhere() {
-    let mut texts: Vec<PathBuf> = ["README.md", "README.ko.md", "ARCHITECTURE.md"]
-        .map(|n| root().join(n))
-        .into();
-    for lab in labs() {
-        texts.extend([lab.join("README.md"), lab.join("README.ko.md")]);
-    }
-    for file in texts {
+    let files = [
+        "README.md",
+        "README.ko.md",
+        "ARCHITECTURE.md",
+        "labs/book/README.md",
+        "labs/book/README.ko.md",
+        "labs/book/SOURCES.md",
+    ];
+    for file in files.map(|name| root().join(name)) {
         let text = read(&file);
         for link in links(&text) {
             let target = link.split('#').next().unwrap_or(link);
-            let path = file.parent().expect("a folder").join(target);
+            let path: PathBuf = file.parent().expect("a folder").join(target);
             assert!(path.exists(), "{}: {link}", file.display());
         }
     }
 }
 
-#[test]
-fn manifests_are_used_and_whole() {
-    for lab in labs() {
-        let text = read(&lab.join("README.md"));
-        for file in std::fs::read_dir(&lab)
-            .expect("a lab")
-            .flatten()
-            .map(|f| f.path())
-        {
-            if file.extension().is_some_and(|e| e == "yaml") {
-                let name = file
-                    .file_name()
-                    .expect("a name")
-                    .to_string_lossy()
-                    .into_owned();
-                assert!(text.contains(&name), "{} is in no step", file.display());
-                for document in serde_norway::Deserializer::from_str(&read(&file)) {
-                    let object = serde_json::Value::deserialize(document).expect("YAML");
-                    assert!(
-                        object["kind"].is_string() && object["metadata"]["name"].is_string(),
-                        "{}",
-                        file.display()
-                    );
-                }
-            }
+/// How many steps each course has, by its letter and number.
+const COURSES: [(&str, usize); 5] = [("S0", 13), ("S1", 66), ("S2", 29), ("S3", 48), ("S4", 9)];
+
+/// A line of SOURCES.md: `| S1-34 | [lab](lab/README.md) | 2 | ... |`.
+struct Line {
+    id: String,
+    lab: String,
+    step: Option<usize>,
+}
+
+fn sources() -> Vec<Line> {
+    let text = read(&root().join("labs/book/SOURCES.md"));
+    let rows = text.lines().filter(|line| line.starts_with("| S"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let lab = cells[2]
+            .split_once("](")
+            .map_or("", |(_, rest)| rest.split('/').next().unwrap_or(""));
+        Line {
+            id: cells[1].to_owned(),
+            lab: lab.to_owned(),
+            step: cells[3].parse().ok(),
         }
-    }
+    })
+    .collect()
+}
+
+/// The table and the labs say the same: which step of which lab does which step of the courses.
+#[test]
+fn the_table_of_sources_is_that_of_the_labs() {
+    let labs = book()
+        .labs(lab_runner::language::Language::En)
+        .expect("labs");
+    let in_labs: BTreeSet<(String, String, usize)> =
+        labs.iter()
+            .flat_map(|lab| {
+                lab.front.source.iter().flat_map(|(step, ids)| {
+                    ids.iter().map(|id| (id.clone(), lab.id.clone(), *step))
+                })
+            })
+            .collect();
+    let lines = sources();
+    let in_table: BTreeSet<(String, String, usize)> = lines
+        .iter()
+        .filter_map(|line| Some((line.id.clone(), line.lab.clone(), line.step?)))
+        .collect();
+    assert_eq!(in_table, in_labs);
+    let known: BTreeSet<String> = lines.iter().map(|line| line.id.clone()).collect();
+    let missing: Vec<String> = COURSES
+        .iter()
+        .flat_map(|(course, steps)| (1..=*steps).map(move |n| format!("{course}-{n}")))
+        .filter(|id| !known.contains(id))
+        .collect();
+    assert!(missing.is_empty(), "no line for {missing:?}");
 }

@@ -47,6 +47,11 @@ impl Home {
         }
     }
 
+    /// Where the progress in the labs is kept.
+    pub fn labs(&self) -> PathBuf {
+        self.folder.join("labs")
+    }
+
     /// Names of the clusters that have state here, sorted.
     pub fn clusters(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.join("clusters"))

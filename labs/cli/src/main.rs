@@ -40,6 +40,9 @@ fn main() -> ExitCode {
     let finished = match Arguments::parse_as_called() {
         Command::Tool(tool) => block_on(async { Ok(tool.run().await) }),
         Command::Load(load) => block_on(async { Ok(load.run(&Shell::process()).await) }),
+        Command::Lab(lab) => {
+            home::Home::locate().and_then(|home| block_on(lab_runner::run(*lab, lab_place(&home))))
+        }
         command => run(command).map(|()| ExitCode::SUCCESS),
     };
     finished.unwrap_or_else(|error| exit::report(&error))
@@ -65,12 +68,23 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Crds => print_crds(),
-        Command::Tool(_) | Command::Load(_) => unreachable!("main runs them for their exit codes"),
+        Command::Tool(_) | Command::Load(_) | Command::Lab(_) => {
+            unreachable!("main runs them for their exit codes")
+        }
         Command::Service(service) => block_on(service.run()),
         Command::Proxy(args) => logged(mesh_proxy::run(args)),
         Command::Control(args) => logged(mesh_control::run(args)),
         Command::Cluster(args) => cluster::run(args),
         Command::ContainerShim { arguments } => Ok(k8s_embedded::runtime::shim::run(arguments)?),
+    }
+}
+
+/// Where the labs find the cluster and keep the progress.
+fn lab_place(home: &home::Home) -> lab_runner::Place {
+    let name = std::env::var("MESHDOJO_NAME").unwrap_or_else(|_| home::DEFAULT_NAME.into());
+    lab_runner::Place {
+        state: home.labs(),
+        kubeconfig: home.cluster(&name).kubeconfig(),
     }
 }
 

@@ -1,0 +1,169 @@
+//! What the verbs have before them: the book, the progress, the cluster.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+
+use crate::{
+    book::Book,
+    cluster::Cluster,
+    lab::{Lab, Step, Typed},
+    language::Language,
+    progress::Keeper,
+    snapshot::Snapshot,
+    type_in::Shell,
+};
+
+/// All of it.
+pub(super) struct Desk {
+    pub(super) book: Book,
+    pub(super) keeper: Keeper,
+    pub(super) language: Language,
+    pub(super) kubeconfig: PathBuf,
+    pub(super) context: Option<String>,
+    pub(super) gateway: Option<String>,
+}
+
+impl Desk {
+    /// The cluster that is worked on.
+    pub(super) async fn cluster(&self) -> anyhow::Result<Cluster> {
+        // A context or KUBECONFIG is the student's own choice; else it is the embedded cluster.
+        let own_choice = self.context.is_some()
+            || std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
+        let file = (!own_choice).then_some(self.kubeconfig.as_path());
+        if file.is_some_and(|file| !file.exists()) {
+            bail!(
+                "{}",
+                self.language.pick(
+                    "no cluster is running; start one with `meshdojo up`, or let `meshdojo lab start` do it",
+                    "실행 중인 클러스터가 없습니다. `meshdojo up`으로 시작하거나 `meshdojo lab start`를 쓰십시오"
+                )
+            );
+        }
+        Cluster::connect(file, self.context.as_deref(), self.gateway.as_deref()).await
+    }
+
+    /// The lab that is worked on, and the number of its step.
+    pub(super) fn current(&self) -> anyhow::Result<(Lab, usize)> {
+        let mut progress = self.keeper.read()?;
+        let id = progress.current.clone().with_context(|| {
+            self.language.pick(
+                "no lab is begun; begin one with `meshdojo lab start`",
+                "시작한 실습이 없습니다. `meshdojo lab start`로 시작하십시오",
+            )
+        })?;
+        let lab = self.book.lab(&id, self.language)?;
+        let step = progress.lab(&id, Timestamp::now()).step;
+        Ok((lab, step))
+    }
+
+    /// The step that is worked on.
+    pub(super) fn current_step(&self) -> anyhow::Result<(Lab, Step)> {
+        let (lab, number) = self.current()?;
+        match lab.steps.get(number - 1).cloned() {
+            Some(step) => Ok((lab, step)),
+            None => bail!(
+                "{}",
+                self.language.pick(
+                    format!(
+                        "lab {} is done; `meshdojo lab goto 1` begins it again, `meshdojo lab list` shows the others",
+                        lab.id
+                    ),
+                    format!(
+                        "{} 실습을 마쳤습니다. `meshdojo lab goto 1`로 다시 시작하거나 `meshdojo lab list`에서 다른 실습을 고르십시오",
+                        lab.id
+                    )
+                )
+            ),
+        }
+    }
+
+    /// A shell where the labs expect it: above `labs/book`.
+    pub(super) fn shell(&self, gateway: &str) -> anyhow::Result<Shell> {
+        let folder = self
+            .book
+            .folder
+            .ancestors()
+            .nth(2)
+            .unwrap_or(&self.book.folder);
+        let program = std::env::current_exe()?;
+        let mut path = program
+            .parent()
+            .unwrap_or(Path::new("."))
+            .to_owned()
+            .into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        Shell::start(folder, &[("PATH", path.into())], gateway)
+    }
+
+    /// Keeps the state at the start of a step for `reset`.
+    pub(super) async fn keep_start(
+        &self,
+        cluster: &Cluster,
+        lab: &Lab,
+        step: usize,
+    ) -> anyhow::Result<()> {
+        let snapshot = Snapshot::take(cluster, &lab.front.namespaces).await?;
+        snapshot.write(&self.start_of(lab, step))
+    }
+
+    /// Where the state at the start of a step is kept.
+    pub(super) fn start_of(&self, lab: &Lab, step: usize) -> PathBuf {
+        self.keeper.snapshot(&format!("{}.{step}", lab.id))
+    }
+}
+
+/// What a block must find in its shell: folders, exports and functions of the blocks before it, nothing that acts.
+pub(super) fn surroundings(blocks: &[&Typed]) -> Typed {
+    let mut text = String::new();
+    for block in blocks {
+        let mut in_function = false;
+        for line in block.text.lines() {
+            let begins = line.contains("() {");
+            let one_line = begins && line.trim_end().ends_with('}');
+            let setting = ["cd ", "export ", "alias "]
+                .iter()
+                .any(|w| line.starts_with(w));
+            let assignment = line.split_once('=').is_some_and(|(name, _)| {
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            });
+            if begins || in_function || setting || assignment {
+                text.push_str(line);
+                text.push('\n');
+            }
+            in_function = (in_function || begins) && !one_line && line != "}";
+        }
+    }
+    Typed {
+        line: 0,
+        text,
+        fails: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn surroundings_do_not_act() {
+        let block = |text: &str| Typed {
+            line: 1,
+            text: text.into(),
+            fails: false,
+        };
+        let blocks = [
+            block("meshdojo up\nexport A=1\ncd labs\nkubectl get pods\n"),
+            block(
+                "f() {\n  for i in 1; do\n    g\n  done\n}\nf\ng() { echo; }\nkubectl apply -f a\nPOD=$(kubectl get pod)\n",
+            ),
+        ];
+        let blocks: Vec<&Typed> = blocks.iter().collect();
+        assert_eq!(
+            surroundings(&blocks).text,
+            "export A=1\ncd labs\nf() {\n  for i in 1; do\n    g\n  done\n}\ng() { echo; }\nPOD=$(kubectl get pod)\n"
+        );
+    }
+}

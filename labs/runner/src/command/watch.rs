@@ -1,0 +1,124 @@
+//! `meshdojo lab watch`: checks again with every change of the cluster, and now and then because traffic changes too.
+
+use std::{process::ExitCode, time::Duration};
+
+use futures::{FutureExt, StreamExt, stream::SelectAll};
+use kube::runtime::watcher;
+use tokio::sync::mpsc;
+
+use super::{desk::Desk, verbs};
+use crate::cluster::Cluster;
+
+/// Kinds whose changes call for another look.
+const KINDS: &[(&str, &str)] = &[
+    ("v1", "Pod"),
+    ("v1", "Service"),
+    ("networking.istio.io/v1", "VirtualService"),
+    ("networking.istio.io/v1", "DestinationRule"),
+    ("networking.istio.io/v1", "Gateway"),
+    ("networking.istio.io/v1", "ServiceEntry"),
+    ("security.istio.io/v1", "PeerAuthentication"),
+    ("security.istio.io/v1", "AuthorizationPolicy"),
+];
+/// Changes come in groups: a look waits for the rest of the group.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Without a change, a look so often: traffic has no event.
+const NOW_AND_THEN: Duration = Duration::from_secs(5);
+/// Judged without waiting, since another look comes anyway.
+const PATIENCE: Duration = Duration::ZERO;
+
+/// Watches until the lab is done, the student quits, or the input ends.
+pub(super) async fn watch(desk: &Desk) -> anyhow::Result<ExitCode> {
+    let cluster = desk.cluster().await?;
+    let mut changes = changes(&cluster, &desk.current()?.0.front.namespaces);
+    let mut keys = keys();
+    let mut input_open = true;
+    verbs::show(desk)?;
+    let mut last_passed = None;
+    loop {
+        let (lab, step) = match desk.current_step() {
+            Ok(current) => current,
+            Err(done) => {
+                println!("{done}");
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
+        // Without a check there is nothing to watch for: the student says when.
+        if !step.checks.is_empty() && last_passed != Some(step.number) {
+            let verdicts =
+                crate::attempt::attempt(&step.checks, &cluster, desk.language, PATIENCE, false)
+                    .await;
+            match verdicts {
+                Ok(verdicts) if crate::attempt::passed(&verdicts) => {
+                    verbs::judge_and_say(desk, &cluster, &lab, &step, PATIENCE).await?;
+                    last_passed = Some(step.number);
+                }
+                Ok(_) => {}
+                // The cluster is away; it may come back.
+                Err(error) => eprintln!("meshdojo: {error:#}"),
+            }
+            println!(
+                "[{}/{}] n {} · h {} · c {} · s {} · r {} · q {}",
+                step.number,
+                lab.steps.len(),
+                desk.language.pick("next", "다음"),
+                desk.language.pick("hint", "힌트"),
+                desk.language.pick("check", "검사"),
+                desk.language.pick("solve", "풀이"),
+                desk.language.pick("reset", "초기화"),
+                desk.language.pick("quit", "끝내기"),
+            );
+        }
+        tokio::select! {
+            line = keys.recv(), if input_open => match line.as_deref().map(str::trim) {
+                Some("q") => return Ok(ExitCode::SUCCESS),
+                Some("n") => tell(verbs::next(desk, false).await),
+                Some("h") => tell(verbs::hint(desk)),
+                Some("c") => tell(verbs::check(desk).await),
+                Some("s") => tell(verbs::solve(desk).await),
+                Some("r") => tell(verbs::reset(desk).await),
+                Some(_) => {}
+                None => input_open = false,
+            },
+            _ = changes.next(), if !changes.is_empty() => {
+                tokio::time::sleep(SETTLE).await;
+                while changes.next().now_or_never().flatten().is_some() {}
+            }
+            () = tokio::time::sleep(NOW_AND_THEN) => {}
+        }
+    }
+}
+
+/// What is typed, line by line. A thread of its own reads it: reading a terminal cannot be given up half-way.
+fn keys() -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn tell(outcome: anyhow::Result<ExitCode>) {
+    if let Err(error) = outcome {
+        eprintln!("meshdojo: {error:#}");
+    }
+}
+
+/// A stream with an item for every change.
+fn changes(
+    cluster: &Cluster,
+    namespaces: &[String],
+) -> SelectAll<futures::stream::BoxStream<'static, ()>> {
+    let mut all = SelectAll::new();
+    for namespace in namespaces {
+        for (api_version, kind) in KINDS {
+            let api = cluster.api(api_version, kind, namespace);
+            all.push(watcher(api, watcher::Config::default()).map(|_| ()).boxed());
+        }
+    }
+    all
+}

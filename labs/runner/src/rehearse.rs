@@ -1,0 +1,259 @@
+//! `meshdojo lab test`: types labs as written, each on a fresh cluster, and holds every check against the cluster
+//! before and after its step.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use futures::{StreamExt, stream};
+use tokio::process::Command;
+
+use crate::{
+    attempt::{attempt, passed},
+    book::Book,
+    cluster::Cluster,
+    judge::Verdict,
+    lab::{Lab, Step},
+    language::Language,
+    say,
+    type_in::Shell,
+};
+
+/// How long the last effect of a step may take to show.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// From the gateway's HTTP port to its HTTPS port.
+const HTTPS_OFFSET: u16 = 363;
+
+/// How a lab went.
+pub struct Rehearsal {
+    /// The lab.
+    pub id: String,
+    /// A line for each step.
+    pub lines: Vec<String>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// Tests labs, some at a time; `told` gets each as it is done.
+pub async fn rehearse_all(
+    book: &Book,
+    labs: Vec<Lab>,
+    at_a_time: usize,
+    language: Language,
+    mut told: impl FnMut(&Rehearsal),
+) -> bool {
+    let book = Arc::new(book.clone());
+    let mut done = std::pin::pin!(
+        stream::iter(labs)
+            .map(|lab| {
+                let book = book.clone();
+                async move { rehearse(&book, &lab, language).await }
+            })
+            .buffer_unordered(at_a_time.max(1))
+    );
+    let mut all_well = true;
+    while let Some(rehearsal) = done.next().await {
+        all_well &= rehearsal.error.is_none();
+        told(&rehearsal);
+    }
+    all_well
+}
+
+/// Tests one lab.
+pub async fn rehearse(book: &Book, lab: &Lab, language: Language) -> Rehearsal {
+    let begun = Instant::now();
+    let mut lines = Vec::new();
+    let error = match Stage::set(book, lab).await {
+        Ok(stage) => {
+            let played = play(lab, &stage, language, &mut lines).await;
+            let struck = stage.strike().await;
+            played.and(struck).err()
+        }
+        Err(error) => Some(error),
+    };
+    Rehearsal {
+        id: lab.id.clone(),
+        lines,
+        error: error.map(|e| format!("{e:#}")),
+        time: begun.elapsed(),
+    }
+}
+
+/// A cluster of its own and a copy of the book, so that what steps write does not litter the book.
+struct Stage {
+    scratch: tempfile::TempDir,
+    port: u16,
+}
+
+impl Stage {
+    async fn set(book: &Book, lab: &Lab) -> anyhow::Result<Self> {
+        let stage = Self {
+            scratch: tempfile::tempdir()?,
+            port: free_port()?,
+        };
+        copy(&book.folder, &stage.folder().join("labs/book"))?;
+        for need in &lab.front.needs {
+            let words: Vec<&str> = need.split_whitespace().collect();
+            let ["meshdojo", "up", apps @ ..] = &words[..] else {
+                bail!(
+                    "needs: {need:?}: only `meshdojo up APP...` can be had for a test; `kubectl` goes into the text"
+                );
+            };
+            let port = stage.port.to_string();
+            let arguments = [&["up", "--gateway-port", &port], apps].concat();
+            if let Err(error) = stage.meshdojo(&arguments).await {
+                let _ = stage.meshdojo(&["down", "--purge"]).await;
+                return Err(error);
+            }
+        }
+        Ok(stage)
+    }
+
+    fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    fn home(&self) -> PathBuf {
+        self.folder().join("home")
+    }
+
+    fn gateway(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    async fn meshdojo(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(arguments)
+            .env("MESHDOJO_HOME", self.home())
+            .env_remove("MESHDOJO_NAME")
+            .stdin(Stdio::null());
+        let output = command.output().await?;
+        if !output.status.success() {
+            bail!(
+                "meshdojo {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(())
+    }
+
+    fn shell(&self) -> anyhow::Result<Shell> {
+        let program = std::env::current_exe()?;
+        let mut path = program
+            .parent()
+            .unwrap_or(Path::new("."))
+            .to_owned()
+            .into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let environment = [
+            ("PATH", path.into()),
+            ("HOME", self.folder().to_owned()),
+            ("MESHDOJO_HOME", self.home()),
+            ("MESHDOJO_NAME", "meshdojo".into()),
+        ];
+        Shell::start(self.folder(), &environment, &self.gateway())
+    }
+
+    async fn strike(self) -> anyhow::Result<()> {
+        self.meshdojo(&["down", "--purge"]).await
+    }
+}
+
+async fn play(
+    lab: &Lab,
+    stage: &Stage,
+    language: Language,
+    lines: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let kubeconfig = stage.home().join("clusters/meshdojo/kubeconfig");
+    let cluster = Cluster::connect(Some(&kubeconfig), None, Some(&stage.gateway())).await?;
+    let mut shell = stage.shell()?;
+    for typed in &lab.setup.typed {
+        shell
+            .type_as_written(typed)
+            .await
+            .context("before the first step")?;
+    }
+    for step in &lab.steps {
+        let begun = Instant::now();
+        play_step(step, &cluster, &mut shell, language)
+            .await
+            .with_context(|| {
+                format!("{}:{}: step {}", lab.file.display(), step.line, step.number)
+            })?;
+        lines.push(format!(
+            "{}. {} ({:.1} s)",
+            step.number,
+            step.title,
+            begun.elapsed().as_secs_f64()
+        ));
+    }
+    Ok(())
+}
+
+async fn play_step(
+    step: &Step,
+    cluster: &Cluster,
+    shell: &mut Shell,
+    language: Language,
+) -> anyhow::Result<()> {
+    if !step.checks.is_empty() {
+        let before = attempt(&step.checks, cluster, language, Duration::ZERO, false).await?;
+        if passed(&before) {
+            bail!("its check passes before the step is done: it proves nothing");
+        }
+    }
+    let mut printed = String::new();
+    for typed in &step.section.typed {
+        printed.push_str(&shell.type_as_written(typed).await?.output);
+        printed.push('\n');
+    }
+    let after = attempt(&step.checks, cluster, language, PATIENCE, false).await?;
+    for (check, verdict) in &after {
+        if let Verdict::Failed(finding) = verdict {
+            bail!(
+                "its check does not pass after it\n{}\ncheck: {check:?}\nthe step printed:\n{printed}",
+                say::finding(finding, &[], language)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A port that nobody uses, and whose neighbour for HTTPS is free too.
+fn free_port() -> anyhow::Result<u16> {
+    for _ in 0..100 {
+        let http = TcpListener::bind("127.0.0.1:0")?;
+        let port = http.local_addr()?.port();
+        if port < u16::MAX - HTTPS_OFFSET
+            && TcpListener::bind(("127.0.0.1", port + HTTPS_OFFSET)).is_ok()
+        {
+            return Ok(port);
+        }
+    }
+    bail!("no free port for a gateway")
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Typing what a lab tells to type, into a shell of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+
+use crate::lab::Typed;
+
+/// The address of the gateway as the texts write it.
+const WRITTEN: &str = "127.0.0.1:8080";
+/// And of its HTTPS port.
+const WRITTEN_HTTPS: &str = "127.0.0.1:8443";
+/// From the gateway's HTTP port to its HTTPS port.
+const HTTPS_OFFSET: u16 = 363;
+/// No block takes longer.
+const LONGEST: Duration = Duration::from_secs(150);
+
+/// A shell that keeps its variables, functions and folder from block to block, as a student's does.
+pub struct Shell {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    scripts: tempfile::TempDir,
+    blocks: usize,
+    gateway: String,
+}
+
+/// What a block did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// What it printed, errors among it.
+    pub output: String,
+    /// Exit code of its last command.
+    pub code: i32,
+}
+
+impl Shell {
+    /// Starts one in `folder`. `environment` is added to this process's.
+    ///
+    /// # Errors
+    /// When there is no bash.
+    pub fn start(
+        folder: &Path,
+        environment: &[(&str, PathBuf)],
+        gateway: &str,
+    ) -> anyhow::Result<Self> {
+        let scripts = tempfile::tempdir()?;
+        let mut command = Command::new("bash");
+        command
+            .args(["--noprofile", "--norc"])
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        let mut child = command
+            .spawn()
+            .context("the labs are typed into bash, which cannot be started")?;
+        let input = child.stdin.take().context("a pipe")?;
+        let output = BufReader::new(child.stdout.take().context("a pipe")?).lines();
+        Ok(Self {
+            child,
+            input,
+            output,
+            scripts,
+            blocks: 0,
+            gateway: gateway.to_owned(),
+        })
+    }
+
+    /// Types a block and waits for its end.
+    ///
+    /// # Errors
+    /// When it takes too long or ends the shell.
+    pub async fn type_in(&mut self, typed: &Typed) -> anyhow::Result<Done> {
+        self.blocks += 1;
+        let script = self.scripts.path().join(format!("block-{}", self.blocks));
+        std::fs::write(&script, at_gateway(&typed.text, &self.gateway))?;
+        // Commands must not read the next block as their input.
+        let mark = format!("--end of block {}--", self.blocks);
+        let line = format!(
+            ". '{}' </dev/null 2>&1; printf '\\n%s %s\\n' '{mark}' $?\n",
+            script.display()
+        );
+        self.input.write_all(line.as_bytes()).await?;
+        let mut output = String::new();
+        let read = async {
+            while let Some(line) = self.output.next_line().await? {
+                if let Some(code) = line.strip_prefix(&mark) {
+                    return anyhow::Ok(code.trim().parse::<i32>()?);
+                }
+                output.push_str(&line);
+                output.push('\n');
+            }
+            bail!("the block ended the shell")
+        };
+        let code = match tokio::time::timeout(LONGEST, read).await {
+            Ok(code) => code.with_context(|| output.clone())?,
+            Err(_) => {
+                let _ = self.child.start_kill();
+                bail!(
+                    "not done after {} s: {}\n{output}",
+                    LONGEST.as_secs(),
+                    typed.text
+                )
+            }
+        };
+        Ok(Done {
+            output: output.trim_end().to_owned(),
+            code,
+        })
+    }
+
+    /// Types a block whose end must be as the text says: well, or for `sh fails` badly.
+    ///
+    /// # Errors
+    /// When it is not, with what was printed.
+    pub async fn type_as_written(&mut self, typed: &Typed) -> anyhow::Result<Done> {
+        let done = self.type_in(typed).await?;
+        if (done.code != 0) != typed.fails {
+            let how = if typed.fails {
+                "ends well and should fail".into()
+            } else {
+                format!("fails with {}", done.code)
+            };
+            bail!(
+                "the block of line {} {how}:\n{}\n{}",
+                typed.line,
+                typed.text.trim_end(),
+                done.output
+            );
+        }
+        Ok(done)
+    }
+}
+
+/// The text with the gateway's real address in place of the one that texts show.
+pub fn at_gateway(text: &str, gateway: &str) -> String {
+    let address = gateway.trim_start_matches("http://");
+    let https = address
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?.checked_add(HTTPS_OFFSET)?)))
+        .map(|(host, port)| format!("{host}:{port}"));
+    let text = text.replace(WRITTEN, address);
+    match https {
+        Some(https) => text.replace(WRITTEN_HTTPS, &https),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &str) -> Typed {
+        Typed {
+            line: 1,
+            text: text.into(),
+            fails: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shell_keeps_what_it_was_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shell = Shell::start(folder.path(), &[], "http://127.0.0.1:9999").unwrap();
+        let done = shell
+            .type_in(&typed("f() { echo \"$1 at 127.0.0.1:8080\"; }\nx=1"))
+            .await;
+        assert_eq!(done.unwrap().code, 0);
+        let done = shell
+            .type_in(&typed("f $x; cat; printf end; false"))
+            .await
+            .unwrap();
+        assert_eq!(
+            (done.output.as_str(), done.code),
+            ("1 at 127.0.0.1:9999\nend", 1)
+        );
+        let refused = shell.type_as_written(&typed("echo why >&2; false")).await;
+        assert!(format!("{:#}", refused.unwrap_err()).contains("why"));
+        assert!(shell.type_in(&typed("exit 3")).await.is_err());
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_gateway() {
+        assert_eq!(
+            at_gateway(
+                "curl http://127.0.0.1:8080/a https://127.0.0.1:8443/b",
+                "http://127.0.0.1:18080"
+            ),
+            "curl http://127.0.0.1:18080/a https://127.0.0.1:18443/b"
+        );
+    }
+}
