@@ -39,10 +39,10 @@ pub use listener::{
 };
 pub use node::{Interception, Node, ProxyId, Role, Workload};
 pub use route::{
-    Abort, AbortStatus, Delay, DirectResponse, Fault, Forward, HashCookie, HashPolicy, HeaderMatch,
-    HeaderMutation, PathMatch, Percent, QueryMatch, Redirect, RedirectPath, RegexRewrite,
-    RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch, StringMatch,
-    ValueMatch, VirtualHost, WeightedCluster,
+    Abort, AbortStatus, Cors, Delay, DirectResponse, Fault, Forward, HashCookie, HashPolicy,
+    HeaderMatch, HeaderMutation, Mirror, PathMatch, Percent, QueryMatch, Redirect, RedirectPath,
+    RegexRewrite, RetryPolicy, Rewrite, Route, RouteAction, RouteConfiguration, RouteMatch,
+    StringMatch, ValueMatch, VirtualHost, WeightedCluster,
 };
 pub use snapshot::{Changes, Snapshot, Update};
 

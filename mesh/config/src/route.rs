@@ -42,6 +42,9 @@ pub struct Route {
     /// Injected before the action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// Which pages of other origins may call; after the fault, before the action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// Applied after those of the chosen destination.
     #[serde(default, skip_serializing_if = "HeaderMutation::is_empty")]
     pub request_headers: HeaderMutation,
@@ -173,12 +176,50 @@ pub struct Forward {
     /// Change of path and authority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
+    /// Clusters that get a copy of the request; what they answer is thrown away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
     /// What clusters that balance by hash make their hash of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hash_policy: Vec<HashPolicy>,
     /// An attempt that outlasts `per_try_timeout` goes on beside the next; the first good answer wins.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hedge_on_per_try_timeout: bool,
+}
+
+/// A cluster that gets copies of requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mirror {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Share of the requests; each is drawn by itself.
+    pub percent: Percent,
+}
+
+/// Cross-origin resource sharing, as Envoy's `cors` filter does it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cors {
+    /// Origins that may call; the exact text `*` stands for all.
+    pub allow_origins: Vec<StringMatch>,
+    /// Value of `access-control-allow-methods`; empty: not sent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub allow_methods: String,
+    /// Value of `access-control-allow-headers`; empty: not sent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub allow_headers: String,
+    /// Value of `access-control-expose-headers`; empty: not sent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub expose_headers: String,
+    /// Value of `access-control-max-age`, in seconds; empty: not sent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub max_age: String,
+    /// Sends `access-control-allow-credentials: true`.
+    pub allow_credentials: bool,
+    /// Preflight requests of other origins are answered without allowing anything, instead of being
+    /// forwarded.
+    pub answer_unmatched_preflights: bool,
 }
 
 /// A destination and its share.
@@ -334,9 +375,12 @@ pub enum RedirectPath {
 pub struct DirectResponse {
     /// 200 to 599.
     pub status: u16,
-    /// `text/plain`; empty: no body. Bytes that are not UTF-8 are base64 in JSON.
+    /// `text/plain`; empty: no body.
     #[serde(default)]
     pub body: String,
+    /// `body` is the base64 of the bytes to send.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub base64: bool,
 }
 
 /// Changes of headers. `remove`, then `set`, then `add`, as Envoy evaluates a mutation list.

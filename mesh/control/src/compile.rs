@@ -12,6 +12,7 @@
 
 mod actions;
 mod clusters;
+mod delegates;
 mod destination_rules;
 mod gateway;
 mod gateway_tcp;
@@ -82,7 +83,7 @@ pub struct Compiler {
 impl Compiler {
     /// For the first version of the world.
     pub fn new(world: Arc<World>, version: u64) -> Self {
-        let virtual_services = oldest_first(&world.virtual_services);
+        let virtual_services = delegates::expanded(&world);
         let asks_for_labels = virtual_services
             .iter()
             .any(|service| asks_for_labels(&service.spec));

@@ -14,7 +14,7 @@ use mesh_config as model;
 
 pub(crate) use cluster::{Cluster, Clusters, Host, Members};
 pub(crate) use listener::{Destination, Filter, Http, Listener, Tcp};
-pub(crate) use matching::RequestView;
+pub(crate) use matching::{RequestView, StringMatcher};
 pub(crate) use mutation::Context as HeaderContext;
 pub(crate) use retry_on::RetryOn;
 pub(crate) use route::{Action, Forward, Retry, Rewrite, Route, RouteTable, Target, without_port};
@@ -38,6 +38,8 @@ pub(crate) enum CompileError {
     Operator(String),
     #[error("bad status code {0}")]
     Status(u16),
+    #[error("the body of a direct response is not base64")]
+    Base64,
 }
 
 /// The compiled state of a proxy; owned by the control thread.

@@ -15,6 +15,7 @@ const X_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external
 const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub(crate) const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 pub(crate) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 pub(crate) const EXPECTED_TIMEOUT: HeaderName =
     HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -72,7 +73,8 @@ fn is_controlled(name: &HeaderName) -> bool {
         && ((name.starts_with("x-envoy-") && !KEPT.contains(&name)) || name == CLIENT_CERT.as_str())
 }
 
-fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
+/// Adds an address to those that a request came through.
+pub(crate) fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
     let value = match headers.get(&X_FORWARDED_FOR) {
         None => address.clone(),
         Some(before) => {

@@ -1,6 +1,7 @@
 //! Forwarding: choose a cluster, then attempt after attempt until there is an answer to pass on.
 
 mod attempts;
+mod mirror;
 mod outgoing;
 
 use std::{pin::Pin, time::Duration};
@@ -65,9 +66,20 @@ pub(crate) async fn forward(
         exchange.http().no_cluster.add(1);
         return Err(LocalReply::no_cluster());
     };
+    let mirrors = mirror::draw(forward, &context.connection.worker);
     let outgoing = prepare(
-        context, route, forward, target, &members, exchange, parts, body, &upgrade,
+        context,
+        route,
+        forward,
+        target,
+        &members,
+        exchange,
+        parts,
+        body,
+        &upgrade,
+        !mirrors.is_empty(),
     );
+    mirror::send(context, forward, mirrors, &outgoing);
     let mut deadline = Deadline::new(forward.timeout, outgoing.body.clone());
     let active = Active::new(cluster);
     let mut attempts = Attempts {
@@ -126,6 +138,7 @@ fn prepare(
     parts: &mut request::Parts,
     body: Incoming,
     upgrade: &Option<Upgrade>,
+    mirrored: bool,
 ) -> Outgoing {
     let mut authority = None;
     let operators = HeaderContext {
@@ -187,7 +200,7 @@ fn prepare(
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     let http2 = speaks_http2(members, context);
-    let keep = retry::needs_copy(&forward.retry, exchange.grpc, http2);
+    let keep = mirrored || retry::needs_copy(&forward.retry, exchange.grpc, http2);
     let body = (!body.is_end_stream()).then(|| Replayed::new(body, keep, exchange.grpc));
     exchange.request_body = body.clone();
     Outgoing {
@@ -199,10 +212,14 @@ fn prepare(
 }
 
 fn speaks_http2(members: &Members, context: &RequestContext<'_>) -> bool {
-    match members.config.protocol {
+    speaks(members.config.protocol, context.version)
+}
+
+fn speaks(protocol: UpstreamProtocol, downstream: http::Version) -> bool {
+    match protocol {
         UpstreamProtocol::Http1 => false,
         UpstreamProtocol::Http2 => true,
-        UpstreamProtocol::UseDownstream => context.version == http::Version::HTTP_2,
+        UpstreamProtocol::UseDownstream => downstream == http::Version::HTTP_2,
     }
 }
 
@@ -241,6 +258,10 @@ fn finish(
 }
 
 impl Forwarded {
+    pub(crate) fn headers_mut(&mut self) -> &mut http::HeaderMap {
+        self.response.headers_mut()
+    }
+
     /// The response, whose body ends the exchange.
     pub(crate) fn into_response(
         self,

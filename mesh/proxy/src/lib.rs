@@ -36,6 +36,7 @@ mod body;
 mod codec;
 mod config;
 mod conventions;
+mod cors;
 mod discovery;
 mod dns;
 mod door;

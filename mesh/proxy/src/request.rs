@@ -13,7 +13,9 @@ use crate::{
     access_log::{Entry, protocol},
     body::ResponseBody,
     config::{Action, Destination, Filter, HeaderContext, Http, Listener, RequestView, Route},
-    conventions, door,
+    conventions,
+    cors::Allowed,
+    door,
     exchange::Exchange,
     fault,
     flags::Flags,
@@ -164,15 +166,50 @@ async fn respond(
     if let Action::Forward(forward) = &route.action {
         forward::select(forward, worker, exchange);
     }
+    let (outcome, origin) = carry_out(&context, route, http, exchange, parts, body, upgrade).await;
+    match outcome {
+        Ok(mut forwarded) => {
+            if let (Some(cors), Some(origin)) = (&route.cors, origin) {
+                cors.allow(&origin, forwarded.headers_mut());
+            }
+            Ok(forwarded)
+        }
+        Err(reply) => {
+            let mut reply = reply.with_headers(&context, route, exchange, parts);
+            if let (Some(cors), Some(origin)) = (&route.cors, origin) {
+                cors.allow(&origin, &mut reply.headers);
+            }
+            Err(reply)
+        }
+    }
+}
+
+/// Does what a route says: faults, then CORS, then its action. With the outcome comes the origin
+/// that is allowed to read it.
+async fn carry_out(
+    context: &RequestContext<'_>,
+    route: &Route,
+    http: &Http,
+    exchange: &mut Box<Exchange>,
+    parts: &mut request::Parts,
+    body: Incoming,
+    upgrade: Option<Upgrade>,
+) -> (Result<Forwarded, LocalReply>, Option<Allowed>) {
+    let worker = &context.connection.worker;
     if let Some(fault) = &route.fault
         && let Some(reply) = fault::inject(fault, worker, exchange).await
     {
-        return Err(reply);
+        return (Err(reply), None);
     }
+    let origin = match route.cors.as_ref().map(|cors| cors.check(parts)) {
+        Some(Err(reply)) => return (Err(reply), None),
+        Some(Ok(origin)) => origin,
+        None => None,
+    };
     http.stats.rq_total.add(1);
-    match &route.action {
+    let outcome = match &route.action {
         Action::Forward(forward) => {
-            forward::forward(&context, route, forward, exchange, parts, body, upgrade).await
+            forward::forward(context, route, forward, exchange, parts, body, upgrade).await
         }
         Action::Redirect(redirect) => {
             http.stats.rq_redirect.add(1);
@@ -190,15 +227,16 @@ async fn respond(
             reply
                 .headers
                 .extend(location.map(|to| (header::LOCATION, to)));
-            Err(reply.with_headers(&context, route, &parts.headers))
+            Err(reply)
         }
         Action::Direct { status, body } => {
             http.stats.rq_direct_response.add(1);
             let mut reply = LocalReply::new(*status, "", Flags::default(), "direct_response");
             reply.body = body.clone();
-            Err(reply.with_headers(&context, route, &parts.headers))
+            Err(reply)
         }
-    }
+    };
+    (outcome, origin)
 }
 
 /// What HTTP itself forbids.
@@ -335,22 +373,30 @@ impl RequestContext<'_> {
 }
 
 impl LocalReply {
-    /// Applies the route's header operations.
+    /// Applies the header operations of the chosen destination and of the route, which count for
+    /// the proxy's own answers too.
     fn with_headers(
         mut self,
         context: &RequestContext<'_>,
         route: &Route,
-        request: &HeaderMap,
+        exchange: &Exchange,
+        parts: &request::Parts,
     ) -> Self {
-        if !route.response_headers.is_empty() {
+        let target = match &route.action {
+            Action::Forward(forward) => forward.target(exchange.target),
+            _ => None,
+        };
+        let of_target = target.map(|target| &target.response_headers);
+        let mutations = of_target.into_iter().chain([&route.response_headers]);
+        for mutation in mutations.filter(|mutation| !mutation.is_empty()) {
             let operators = HeaderContext {
                 status: self.status.as_u16(),
-                ..context.for_headers(request, "-", route)
+                flags: self.flags,
+                upstream_host: exchange.host.as_ref().map(|host| host.address),
+                cluster: target.map_or("-", |target| &target.cluster.name),
+                ..context.for_headers(&parts.headers, parts.method.as_str(), route)
             };
-            route
-                .response_headers
-                .evaluate(&operators)
-                .apply(&mut self.headers);
+            mutation.evaluate(&operators).apply(&mut self.headers);
         }
         self
     }

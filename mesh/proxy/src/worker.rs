@@ -33,6 +33,8 @@ pub(crate) struct Worker {
     original: RefCell<HashMap<(u32, SocketAddr), Arc<Host>>>,
     /// Connections and requests under way, for draining.
     pub(crate) active: Cell<usize>,
+    /// Copies of requests under way.
+    pub(crate) mirrored: Cell<usize>,
 }
 
 impl Worker {
@@ -47,6 +49,7 @@ impl Worker {
             series: RefCell::default(),
             original: RefCell::default(),
             active: Cell::new(0),
+            mirrored: Cell::new(0),
         })
     }
 

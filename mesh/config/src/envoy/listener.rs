@@ -105,6 +105,8 @@ fn connection_manager(http: &HttpConnectionManager, routes: Option<&Routes>) -> 
         "http_filters": [
             { "name": "envoy.filters.http.fault",
               "typed_config": any("envoy.extensions.filters.http.fault.v3.HTTPFault", json!({})) },
+            { "name": "envoy.filters.http.cors",
+              "typed_config": any("envoy.extensions.filters.http.cors.v3.Cors", json!({})) },
             { "name": "envoy.filters.http.router",
               "typed_config": any("envoy.extensions.filters.http.router.v3.Router", json!({})) },
         ],

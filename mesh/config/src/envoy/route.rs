@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::any;
 use crate::{
-    AbortStatus, Fault, Forward, HashPolicy, HeaderMatch, HeaderMutation, PathMatch, Percent,
+    AbortStatus, Cors, Fault, Forward, HashPolicy, HeaderMatch, HeaderMutation, PathMatch, Percent,
     QueryMatch, Redirect, RedirectPath, RetryPolicy, Rewrite, Route, RouteAction,
     RouteConfiguration, RouteMatch, StringMatch, ValueMatch, VirtualHost, WeightedCluster,
     duration,
@@ -40,18 +40,25 @@ fn route(route: &Route) -> Value {
         RouteAction::Redirect(to) => ("redirect", redirect(to)),
         RouteAction::DirectResponse(answer) => (
             "direct_response",
-            json!({ "status": answer.status, "body": { "inline_string": answer.body } }),
+            json!({ "status": answer.status, "body": match answer.base64 {
+                true => json!({ "inline_bytes": answer.body }),
+                false => json!({ "inline_string": answer.body }),
+            } }),
         ),
     };
     message.insert(kind.into(), action);
     if !route.decorator.is_empty() {
         message.insert("decorator".into(), json!({ "operation": route.decorator }));
     }
+    let mut filters = Map::new();
     if let Some(injected) = &route.fault {
-        message.insert(
-            "typed_per_filter_config".into(),
-            json!({ "envoy.filters.http.fault": fault(injected) }),
-        );
+        filters.insert("envoy.filters.http.fault".into(), fault(injected));
+    }
+    if let Some(policy) = &route.cors {
+        filters.insert("envoy.filters.http.cors".into(), cors(policy));
+    }
+    if !filters.is_empty() {
+        message.insert("typed_per_filter_config".into(), filters.into());
     }
     add_header_mutations(
         &mut message,
@@ -135,7 +142,41 @@ fn route_action(forward: &Forward, condition: &RouteMatch) -> Value {
     if let Some(change) = &forward.rewrite {
         rewrite(&mut message, change, condition);
     }
+    if !forward.mirrors.is_empty() {
+        let mirrors: Vec<Value> = forward
+            .mirrors
+            .iter()
+            .map(|mirror| {
+                json!({
+                    "cluster": mirror.cluster,
+                    "runtime_fraction": { "default_value": fraction(mirror.percent) },
+                    "disable_shadow_host_suffix_append": true,
+                })
+            })
+            .collect();
+        message.insert("request_mirror_policies".into(), mirrors.into());
+    }
     Value::Object(message)
+}
+
+fn cors(policy: &Cors) -> Value {
+    let origins: Vec<Value> = policy.allow_origins.iter().map(string_match).collect();
+    let mut fields = json!({
+        "allow_origin_string_match": origins,
+        "allow_credentials": policy.allow_credentials,
+        "forward_not_matching_preflights": !policy.answer_unmatched_preflights,
+    });
+    for (name, value) in [
+        ("allow_methods", &policy.allow_methods),
+        ("allow_headers", &policy.allow_headers),
+        ("expose_headers", &policy.expose_headers),
+        ("max_age", &policy.max_age),
+    ] {
+        if !value.is_empty() {
+            fields[name] = value.clone().into();
+        }
+    }
+    any("envoy.extensions.filters.http.cors.v3.CorsPolicy", fields)
 }
 
 fn weighted_cluster(cluster: &WeightedCluster) -> Value {

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use mesh_api::virtual_service::{self as api, HttpRoute, RedirectPortSelection, grpc_status};
 use mesh_config::{
-    Abort, AbortStatus, Delay, DirectResponse, Fault, Forward, HeaderMutation, Percent, Redirect,
-    RedirectPath, RegexRewrite, RetryPolicy, Rewrite, RouteAction, WeightedCluster,
+    Abort, AbortStatus, Cors, Delay, DirectResponse, Fault, Forward, HeaderMutation, Mirror,
+    Percent, Redirect, RedirectPath, RegexRewrite, RetryPolicy, Rewrite, RouteAction, StringMatch,
+    WeightedCluster,
 };
+
+use super::matches::string_match;
 
 /// Conditions under which Istio retries when nothing else is said.
 const RETRY_ON: &[&str] = &[
@@ -41,11 +44,13 @@ pub(super) fn action(
         return Some(RouteAction::Redirect(self::redirect(redirect)));
     }
     if let Some(response) = &rule.direct_response {
-        let body = response.body.as_ref().and_then(|body| body.string.clone());
-        let status = u16::try_from(response.status).unwrap_or(500);
+        let body = response.body.as_ref();
+        let text = body.and_then(|body| body.string.clone());
+        let bytes = body.and_then(|body| body.bytes.clone());
         return Some(RouteAction::DirectResponse(DirectResponse {
-            status,
-            body: body.unwrap_or_default(),
+            status: u16::try_from(response.status).unwrap_or(500),
+            base64: text.is_none() && bytes.is_some(),
+            body: text.or(bytes).unwrap_or_default(),
         }));
     }
     let single = rule.route.len() == 1;
@@ -83,9 +88,54 @@ pub(super) fn action(
                 .filter(|timeout| !timeout.is_zero()),
             retry: retry(rule.retries.as_ref()),
             rewrite: rewrite(rule),
+            mirrors: mirrors(rule, &cluster),
             hash_policy: Vec::new(),
             hedge_on_per_try_timeout: false,
         })
+    })
+}
+
+/// Who gets copies. A share that is not given is all, unlike that of a fault.
+fn mirrors(rule: &HttpRoute, cluster: impl Fn(&api::Destination) -> String) -> Vec<Mirror> {
+    let older = rule.mirror_percent.map(f64::from);
+    let share = |percent: &Option<api::Percent>, older: Option<f64>| {
+        let value = percent.as_ref().map(|percent| percent.value).or(older);
+        Percent::from_percent(value.unwrap_or(100.0)).unwrap_or_default()
+    };
+    let only = rule
+        .mirror
+        .iter()
+        .map(|to| (to, share(&rule.mirror_percentage, older)));
+    let several = rule
+        .mirrors
+        .iter()
+        .map(|policy| (&policy.destination, share(&policy.percentage, None)));
+    only.chain(several)
+        .filter(|(_, percent)| *percent != Percent::ZERO)
+        .map(|(to, percent)| Mirror {
+            cluster: cluster(to),
+            percent,
+        })
+        .collect()
+}
+
+/// Which pages of other origins may call.
+pub(super) fn cors(rule: &HttpRoute) -> Option<Cors> {
+    let from = rule.cors_policy.as_ref()?;
+    let exact = from.allow_origin.iter().cloned().map(StringMatch::Exact);
+    let origins = from.allow_origins.iter().filter_map(string_match);
+    Some(Cors {
+        allow_origins: origins.chain(exact).collect(),
+        allow_methods: from.allow_methods.join(","),
+        allow_headers: from.allow_headers.join(","),
+        expose_headers: from.expose_headers.join(","),
+        max_age: from
+            .max_age
+            .map(|age| age.0.as_secs().to_string())
+            .unwrap_or_default(),
+        allow_credentials: from.allow_credentials == Some(true),
+        answer_unmatched_preflights: from.unmatched_preflights
+            == Some(api::UnmatchedPreflights::Ignore),
     })
 }
 

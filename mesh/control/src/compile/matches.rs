@@ -133,17 +133,22 @@ fn header(name: &str, condition: &StringMatch, invert: bool) -> HeaderMatch {
 
 /// An empty condition, and the expression `*`, ask for presence alone.
 fn value(condition: &StringMatch) -> ValueMatch {
-    match condition {
-        StringMatch {
-            exact: Some(exact), ..
-        } => ValueMatch::Value(config::StringMatch::Exact(exact.clone())),
-        StringMatch {
-            prefix: Some(prefix),
-            ..
-        } => ValueMatch::Value(config::StringMatch::Prefix(prefix.clone())),
-        StringMatch {
-            regex: Some(regex), ..
-        } if regex != "*" => ValueMatch::Value(config::StringMatch::Regex(regex.clone())),
-        _ => ValueMatch::Present,
+    match string_match(condition) {
+        Some(config::StringMatch::Regex(regex)) if regex == "*" => ValueMatch::Present,
+        Some(condition) => ValueMatch::Value(condition),
+        None => ValueMatch::Present,
     }
+}
+
+/// A condition on a text; `None`: there is none.
+pub(super) fn string_match(condition: &StringMatch) -> Option<config::StringMatch> {
+    let StringMatch {
+        exact,
+        prefix,
+        regex,
+    } = condition.clone();
+    exact
+        .map(config::StringMatch::Exact)
+        .or(prefix.map(config::StringMatch::Prefix))
+        .or(regex.map(config::StringMatch::Regex))
 }

@@ -10,7 +10,7 @@ use mesh_config::{
 
 use super::{
     Compiler,
-    actions::{action, default_retry, fault, mutation},
+    actions::{action, cors, default_retry, fault, mutation},
     matches::{Context, is_catch_all, route_match},
 };
 
@@ -47,6 +47,7 @@ pub(super) fn of_virtual_service(
                 matches,
                 action: action.clone(),
                 fault: fault(rule),
+                cors: cors(rule),
                 request_headers: mutation(headers.and_then(|headers| headers.request.as_ref())),
                 response_headers: mutation(headers.and_then(|headers| headers.response.as_ref())),
             });
@@ -82,10 +83,12 @@ pub(super) fn forward(name: &str, cluster: &str, retries: bool) -> Route {
             timeout: None,
             retry: retries.then(default_retry),
             rewrite: None,
+            mirrors: Vec::new(),
             hash_policy: Vec::new(),
             hedge_on_per_try_timeout: false,
         }),
         fault: None,
+        cors: None,
         request_headers: HeaderMutation::default(),
         response_headers: HeaderMutation::default(),
         decorator: String::new(),

@@ -145,6 +145,7 @@ pub(super) fn catch_all(compiler: &Compiler) -> VirtualHost {
             let refuse = RouteAction::DirectResponse(DirectResponse {
                 status: 502,
                 body: String::new(),
+                base64: false,
             });
             (
                 "block_all",

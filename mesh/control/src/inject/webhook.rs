@@ -180,7 +180,7 @@ mod tests {
             "configuration is invalid: 2 errors occurred:\n\t* HTTP route, redirect or direct_response is required\n\t* weight -1 < 0\n\n"
         );
         let warned = verdict(&service(
-            json!([{"route": [to(1)], "mirror": {"host": "b"}}]),
+            json!([{"route": [to(1)], "match": [{"statPrefix": "b"}]}]),
         ));
         assert_eq!(warned["allowed"], true);
         assert_eq!(warned["warnings"].as_array().unwrap().len(), 1);

@@ -8,16 +8,9 @@ const FIELDS: &[(&str, &[&str])] = &[
         "VirtualService",
         &[
             "spec.tcp[].match[].sourceSubnet",
-            "spec.http[].delegate",
-            "spec.http[].mirror",
-            "spec.http[].mirrors",
-            "spec.http[].mirrorPercentage",
-            "spec.http[].mirrorPercent",
-            "spec.http[].corsPolicy",
             "spec.http[].match[].statPrefix",
             "spec.http[].retries.backoff",
             "spec.http[].retries.retryRemoteLocalities",
-            "spec.http[].directResponse.body.bytes",
             "spec.http[].fault.delay.exponentialDelay",
             "spec.http[].fault.abort.http2Error",
         ],
@@ -196,10 +189,10 @@ mod tests {
 
     #[test]
     fn fields_are_named_where_they_are() {
-        let spec = json!({"http": [{"route": []}, {"mirror": {"host": "a"}, "retries": {"backoff": "1s"}}]});
+        let spec = json!({"http": [{"route": []}, {"match": [{"statPrefix": "a"}]}]});
         assert_eq!(
             paths("VirtualService", spec),
-            ["spec.http[1].mirror", "spec.http[1].retries.backoff"]
+            ["spec.http[1].match[0].statPrefix"]
         );
         let spec = json!({"subsets": [{"name": "v1", "trafficPolicy": {
             "loadBalancer": {"simple": "PASSTHROUGH"}, "tls": {"mode": "SIMPLE"}}}],

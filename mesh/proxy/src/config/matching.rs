@@ -35,7 +35,7 @@ pub(crate) enum PathMatcher {
 }
 
 #[derive(Debug)]
-enum StringMatcher {
+pub(crate) enum StringMatcher {
     Exact(Box<str>),
     Prefix(Box<str>),
     Regex(Regex),
@@ -160,7 +160,7 @@ impl PathMatcher {
 }
 
 impl StringMatcher {
-    fn compile(value: &model::StringMatch) -> Result<Self, CompileError> {
+    pub(crate) fn compile(value: &model::StringMatch) -> Result<Self, CompileError> {
         Ok(match value {
             model::StringMatch::Exact(text) => Self::Exact(text.as_str().into()),
             model::StringMatch::Prefix(text) => Self::Prefix(text.as_str().into()),
@@ -168,7 +168,7 @@ impl StringMatcher {
         })
     }
 
-    fn matches(&self, value: &str) -> bool {
+    pub(crate) fn matches(&self, value: &str) -> bool {
         match self {
             Self::Exact(text) => value == &**text,
             Self::Prefix(prefix) => value.starts_with(&**prefix),

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use http::{HeaderValue, StatusCode};
 use mesh_config as model;
 
@@ -11,6 +12,7 @@ use super::{
     mutation::Mutation,
     retry_on::RetryOn,
 };
+use crate::cors::Cors;
 
 /// The virtual hosts of one table, indexed by domain.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(crate) struct Route {
     pub(crate) matcher: RouteMatcher,
     pub(crate) action: Action,
     pub(crate) fault: Option<model::Fault>,
+    pub(crate) cors: Option<Box<Cors>>,
     pub(crate) request_headers: Mutation,
     pub(crate) response_headers: Mutation,
     pub(crate) decorator: Option<HeaderValue>,
@@ -50,6 +53,7 @@ pub(crate) struct Forward {
     pub(crate) timeout: Option<Duration>,
     pub(crate) retry: Retry,
     pub(crate) rewrite: Option<Rewrite>,
+    pub(crate) mirrors: Vec<(Arc<super::Cluster>, model::Percent)>,
 }
 
 /// One arm of a weighted split.
@@ -94,8 +98,10 @@ impl RouteTable {
                 timeout: None,
                 retry: Retry::default(),
                 rewrite: None,
+                mirrors: Vec::new(),
             }),
             fault: None,
+            cors: None,
             request_headers: Mutation::default(),
             response_headers: Mutation::default(),
             decorator: None,
@@ -208,7 +214,12 @@ impl Route {
             model::RouteAction::DirectResponse(direct) => Action::Direct {
                 status: StatusCode::from_u16(direct.status)
                     .map_err(|_| CompileError::Status(direct.status))?,
-                body: direct.body.clone().into(),
+                body: if direct.base64 {
+                    let bytes = BASE64.decode(&direct.body);
+                    bytes.map_err(|_| CompileError::Base64)?.into()
+                } else {
+                    direct.body.clone().into()
+                },
             },
         };
         Ok(Self {
@@ -216,6 +227,11 @@ impl Route {
             matcher: RouteMatcher::compile(&route.matches)?,
             action,
             fault: route.fault.clone(),
+            cors: route
+                .cors
+                .as_ref()
+                .map(|policy| Cors::compile(policy).map(Box::new))
+                .transpose()?,
             request_headers: Mutation::compile(&route.request_headers)?,
             response_headers: Mutation::compile(&route.response_headers)?,
             decorator: HeaderValue::from_str(&route.decorator)
@@ -249,6 +265,11 @@ impl Forward {
                 .map(Retry::compile)
                 .unwrap_or_default(),
             rewrite: forward.rewrite.as_ref().map(Rewrite::compile).transpose()?,
+            mirrors: forward
+                .mirrors
+                .iter()
+                .map(|mirror| (clusters.named(&mirror.cluster), mirror.percent))
+                .collect(),
         })
     }
 

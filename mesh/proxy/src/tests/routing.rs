@@ -200,3 +200,148 @@ async fn endpoints_known_by_name_are_resolved() {
         assert_eq!(mesh.get("/").await.body, "web");
     }
 }
+
+#[tokio::test]
+async fn copies_go_to_the_mirror_and_its_failures_do_not_show() {
+    let (web, mirror) = (App::start("web").await, App::start("mirror").await);
+    let mirrors = json!([
+        { "cluster": "mirror", "percent": 1000000 },
+        { "cluster": "down", "percent": 1000000 },
+        { "cluster": "absent", "percent": 1000000 },
+        { "cluster": "web", "percent": 0 },
+    ]);
+    let routes = json!([forward("web", json!({ "mirrors": mirrors }))]);
+    let down = refusing().await;
+    let clusters: &[(&str, &[_])] = &[
+        ("web", &[web.address]),
+        ("mirror", &[mirror.address]),
+        ("down", &[down]),
+    ];
+    let mesh = Mesh::start(snapshot("outbound", routes, clusters));
+    let body = http_body_util::Full::from("secret");
+    let request = Request::post("/path?q=1")
+        .header("host", "web")
+        .body(body)
+        .unwrap();
+    let answer = send(mesh.address("http"), request).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "web"));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while mirror.seen().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "no copy");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let (original, copy) = (&web.seen()[0], &mirror.seen()[0]);
+    assert_eq!(
+        (copy.path.as_str(), copy.body.as_str()),
+        ("/path?q=1", "secret")
+    );
+    assert_eq!(copy.header("host"), Some("web"));
+    assert_eq!(copy.header("x-envoy-internal"), Some("true"));
+    assert_eq!(copy.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(copy.header("x-request-id"), original.header("x-request-id"));
+    assert_eq!(web.seen().len(), 1);
+    assert_eq!(mesh.line().matches("\"POST /path?q=1").count(), 1);
+}
+
+fn with_cors(cluster: &str, cors: serde_json::Value) -> serde_json::Value {
+    let mut route = forward(cluster, json!({}));
+    route["cors"] = cors;
+    route
+}
+
+fn preflight(origin: &str) -> http::request::Builder {
+    let request = Request::options("/").header("host", "web");
+    request
+        .header("origin", origin)
+        .header("access-control-request-method", "GET")
+}
+
+#[tokio::test]
+async fn preflight_requests_of_allowed_origins_are_answered() {
+    let app = App::start("web").await;
+    let cors = json!({
+        "allowOrigins": [{ "exact": "http://a.test" }, { "regex": "https://.*[.]b[.]test" }],
+        "allowMethods": "GET,POST", "allowHeaders": "x-a", "exposeHeaders": "x-b", "maxAge": "86400",
+        "allowCredentials": true,
+    });
+    let routes = json!([with_cors("web", cors)]);
+    let mesh = Mesh::start(snapshot("gateway", routes, &[("web", &[app.address])]));
+    let answer = mesh.send(preflight("http://a.test")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    for (name, value) in [
+        ("allow-origin", "http://a.test"),
+        ("allow-methods", "GET,POST"),
+        ("allow-headers", "x-a"),
+        ("expose-headers", "x-b"),
+        ("max-age", "86400"),
+        ("allow-credentials", "true"),
+    ] {
+        assert_eq!(
+            answer.header(&format!("access-control-{name}")),
+            Some(value)
+        );
+    }
+    assert_eq!(mesh.flags(), "- cors_response");
+    assert!(app.seen().is_empty());
+
+    // Of other origins they go on.
+    let stranger = mesh.send(preflight("http://c.test")).await;
+    assert_eq!((stranger.status, stranger.body.as_str()), (200, "web"));
+    assert_eq!(stranger.header("access-control-allow-origin"), None);
+
+    let request = Request::get("/").header("host", "web");
+    let answer = mesh
+        .send(request.header("origin", "https://x.b.test"))
+        .await;
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        Some("https://x.b.test")
+    );
+    assert_eq!(answer.header("access-control-expose-headers"), Some("x-b"));
+    assert_eq!(answer.header("access-control-allow-methods"), None);
+}
+
+#[tokio::test]
+async fn unmatched_preflight_requests_can_be_answered_without_allowing_anything() {
+    let app = App::start("web").await;
+    let cors = json!({ "allowOrigins": [{ "exact": "http://a.test" }], "allowMethods": "GET",
+        "answerUnmatchedPreflights": true });
+    let routes = json!([with_cors("web", cors)]);
+    let mesh = Mesh::start(snapshot("gateway", routes, &[("web", &[app.address])]));
+    let answer = mesh.send(preflight("http://b.test")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+    assert_eq!(answer.header("access-control-allow-methods"), Some("GET"));
+    assert!(app.seen().is_empty());
+}
+
+#[tokio::test]
+async fn header_operations_apply_to_the_proxys_own_answers() {
+    let set = json!({ "set": [["x-who", "%RESPONSE_CODE% %UPSTREAM_HOST%"]] });
+    let with = |mut route: serde_json::Value, path: &str| {
+        route["match"]["path"] = json!({ "exact": path });
+        route["responseHeaders"] = set.clone();
+        route
+    };
+    let abort = json!({ "abort": { "status": { "http": 418 }, "percent": 1000000 } });
+    let bytes = json!({ "match": {}, "action": { "directResponse": { "status": 200, "body": "aGk=", "base64": true } } });
+    let routes = json!([
+        with(forward("down", json!({})), "/down"),
+        with(with_fault(forward("down", json!({})), abort), "/fault"),
+        with(bytes, "/direct"),
+    ]);
+    let down = refusing().await;
+    let mesh = Mesh::start(snapshot("outbound", routes, &[("down", &[down])]));
+    for (path, status, who) in [
+        ("/down", 503, format!("503 {down}")),
+        ("/fault", 418, "418 -".into()),
+        ("/direct", 200, "200 -".into()),
+    ] {
+        let answer = mesh.get(path).await;
+        assert_eq!(
+            (answer.status, answer.header("x-who")),
+            (status, Some(who.as_str()))
+        );
+    }
+    assert_eq!(mesh.get("/direct").await.body, "hi");
+}
