@@ -23,6 +23,7 @@ mod routes;
 mod services;
 mod sidecar;
 mod tcp_routes;
+mod traffic_policy;
 mod virtual_hosts;
 mod visibility;
 

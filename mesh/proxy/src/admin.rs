@@ -1,6 +1,6 @@
 //! The admin interface on port 15000: Envoy's paths, in Envoy's words.
 
-mod clusters;
+pub(crate) mod clusters;
 mod server_info;
 pub(crate) mod stats;
 

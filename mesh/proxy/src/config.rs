@@ -17,7 +17,9 @@ pub(crate) use listener::{Destination, Filter, Http, Listener, Tcp};
 pub(crate) use matching::{RequestView, StringMatcher};
 pub(crate) use mutation::Context as HeaderContext;
 pub(crate) use retry_on::RetryOn;
-pub(crate) use route::{Action, Forward, Retry, Rewrite, Route, RouteTable, Target, without_port};
+pub(crate) use route::{
+    Action, Forward, Retry, Rewrite, Route, RouteTable, Target, by_weight, without_port,
+};
 
 use crate::stats::{Registry, istio::Labels};
 

@@ -17,6 +17,7 @@ use crate::{
     conventions,
     exchange::Exchange,
     flags::Flags,
+    outlier::{self, Outcome},
     pool::Lease,
     reply::LocalReply,
     request::{RequestContext, Upgrade},
@@ -99,6 +100,7 @@ pub(crate) async fn forward(
             cluster.stats.upstream_rq_timeout.add(1);
             if let Some(host) = &exchange.host {
                 host.stats.rq_timeout.add(1);
+                outlier::report(cluster, &members, host, Outcome::TimedOut);
             }
             return Err(LocalReply::request_timeout());
         }

@@ -9,7 +9,7 @@
 //!                                    ├─ config/route   which route?
 //!                                    ├─ fault
 //!                                    └─ forward ─┬─ balance ─ pool ─► upstream
-//!                                                └─ retry
+//!                                                └─ retry, outlier
 //!          downstream ◄─ body ◄─ reply, rewrite, upgrade
 //!                          └─ exchange ─► stats, access_log
 //! ```
@@ -49,6 +49,7 @@ mod grpc;
 mod malformed;
 mod metadata;
 mod original;
+mod outlier;
 mod path;
 mod pool;
 mod proxy;

@@ -9,6 +9,6 @@ pub(crate) mod istio;
 pub(crate) mod istio_text;
 
 pub(crate) use counters::{
-    ClusterStats, Codes, Counter, HostStats, HttpStats, Kind, Registry, TcpStats,
+    ClusterStats, Codes, Counter, HostStats, HttpStats, Kind, OutlierStats, Registry, TcpStats,
 };
 pub(crate) use histogram::{BOUNDS, Histogram};

@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
                 Err(_) => return self.unhealthy(Flags::DNS_FAILURE),
             }
         } else {
-            match balance::choose(cluster, &members, &[], || worker.draw()) {
+            match balance::choose(cluster, &members, balance::Ask::default(), || worker.draw()) {
                 Some(host) => host.clone(),
                 None => return self.unhealthy(Flags::NO_HEALTHY_UPSTREAM),
             }

@@ -6,6 +6,7 @@ mod harness;
 mod lifecycle;
 mod malformed;
 mod observability;
+mod outlier;
 mod protocol;
 mod resilience;
 mod routing;

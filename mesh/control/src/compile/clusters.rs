@@ -41,16 +41,14 @@ pub(super) fn outbound(compiler: &Compiler, namespace: &str) -> ClusterView {
                 .into_iter()
                 .chain(rule.subsets.iter().copied().map(Some))
             {
-                let (lb_policy, connect_timeout) = rule.settings(port.number, subset);
                 let subset_name = subset.map_or("", |subset| &subset.name);
                 let name = names::outbound(port.number, subset_name, service.host.as_str());
-                let cluster = Cluster {
-                    lb_policy,
+                let mut cluster = Cluster {
                     protocol: upstream_protocol(port.protocol),
-                    connect_timeout,
                     service: Some(service_ref(service)),
                     ..Cluster::new(&name, discovery(service))
                 };
+                rule.policy(port.number, subset).apply(&mut cluster);
                 view.clusters.insert(name.clone(), Arc::new(cluster));
                 if service.resolution == Resolution::Passthrough {
                     continue;

@@ -1,20 +1,12 @@
 //! Which DestinationRule is in force, and what it says for a port and a subset.
 
-use std::time::Duration;
-
 use mesh_api::{
     DestinationRule, Host, Resource,
-    destination_rule::{
-        ConnectionPoolSettings, LoadBalancerSettings, SimpleLb, Subset, TrafficPolicy,
-    },
+    destination_rule::{Subset, TrafficPolicy},
 };
-use mesh_config::LbPolicy;
 
-use super::{host_index::HostIndex, visibility::visible};
+use super::{host_index::HostIndex, traffic_policy::Policy, visibility::visible};
 use crate::ROOT_NAMESPACE;
-
-/// Istio's default of `connectTimeout`.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The rule in force for one service, seen from one namespace. Rules for the same host in one
 /// namespace are united: all subsets, and the first traffic policy.
@@ -67,66 +59,46 @@ pub(crate) fn lookup<'a>(
     Effective::default()
 }
 
-impl Effective<'_> {
-    /// Load balancing and connect timeout for a port of the service and, if given, a subset: the
-    /// rule, then its port, then the subset, then the subset's port.
-    pub(crate) fn settings(&self, port: u16, subset: Option<&Subset>) -> (LbPolicy, Duration) {
-        let mut balancer = None;
-        let mut pool = None;
-        for policy in self
-            .policy
-            .into_iter()
-            .chain(subset.and_then(|subset| subset.traffic_policy.as_ref()))
-        {
-            layer(policy, port, &mut balancer, &mut pool);
+impl<'a> Effective<'a> {
+    /// What holds for a port of the service and, if given, a subset: the rule, then its port, then
+    /// the subset, then the subset's port.
+    pub(crate) fn policy(&self, port: u16, subset: Option<&'a Subset>) -> Policy<'a> {
+        let of_subset = subset.and_then(|subset| subset.traffic_policy.as_ref());
+        let mut policy = Policy::default();
+        for level in self.policy.into_iter().chain(of_subset) {
+            layer(level, port, &mut policy);
         }
-        let balancer = balancer.and_then(|balancer| balancer.simple);
-        let timeout = pool
-            .and_then(|pool| pool.tcp.as_ref())
-            .and_then(|tcp| tcp.connect_timeout);
-        (
-            lb_policy(balancer),
-            timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.0),
-        )
+        policy
     }
 }
 
-fn layer<'a>(
-    policy: &'a TrafficPolicy,
-    port: u16,
-    balancer: &mut Option<&'a LoadBalancerSettings>,
-    pool: &mut Option<&'a ConnectionPoolSettings>,
-) {
-    *balancer = policy.load_balancer.as_ref().or(*balancer);
-    *pool = policy.connection_pool.as_ref().or(*pool);
+fn layer<'a>(level: &'a TrafficPolicy, port: u16, policy: &mut Policy<'a>) {
     let of_port = |selector: &Option<mesh_api::virtual_service::PortSelector>| {
         selector
             .as_ref()
             .is_some_and(|selector| selector.number == u32::from(port))
     };
+    *policy = Policy {
+        load_balancer: level.load_balancer.as_ref().or(policy.load_balancer),
+        connection_pool: level.connection_pool.as_ref().or(policy.connection_pool),
+        outlier_detection: level
+            .outlier_detection
+            .as_ref()
+            .or(policy.outlier_detection),
+        retry_budget: level.retry_budget.as_ref().or(policy.retry_budget),
+    };
     // What a port's settings leave out falls back to the defaults, not to the level above.
-    if let Some(settings) = policy
+    if let Some(settings) = level
         .port_level_settings
         .iter()
         .find(|settings| of_port(&settings.port))
     {
-        *balancer = settings.load_balancer.as_ref();
-        *pool = settings.connection_pool.as_ref();
-    }
-}
-
-fn lb_policy(simple: Option<SimpleLb>) -> LbPolicy {
-    match simple {
-        Some(SimpleLb::RoundRobin) => LbPolicy::RoundRobin,
-        Some(SimpleLb::Random) => LbPolicy::Random,
-        // PASSTHROUGH is reported as not carried out.
-        None
-        | Some(
-            SimpleLb::Unspecified
-            | SimpleLb::LeastConn
-            | SimpleLb::LeastRequest
-            | SimpleLb::Passthrough,
-        ) => LbPolicy::LeastRequest,
+        *policy = Policy {
+            load_balancer: settings.load_balancer.as_ref(),
+            connection_pool: settings.connection_pool.as_ref(),
+            outlier_detection: settings.outlier_detection.as_ref(),
+            ..*policy
+        };
     }
 }
 
@@ -134,6 +106,7 @@ fn lb_policy(simple: Option<SimpleLb>) -> LbPolicy {
 mod tests {
     use std::sync::Arc;
 
+    use mesh_config::{Cluster, Discovery, LbPolicy};
     use serde_json::{Value, json};
 
     use super::*;
@@ -219,15 +192,14 @@ mod tests {
         )]);
         let host = Host::service("web", "shop");
         let found = lookup(&all, "shop", &host, "shop");
-        let second = Duration::from_secs(1);
-        assert_eq!(found.settings(80, None), (LbPolicy::RoundRobin, second));
-        assert_eq!(
-            found.settings(81, None),
-            (LbPolicy::Random, CONNECT_TIMEOUT)
-        );
-        assert_eq!(
-            found.settings(80, Some(found.subsets[0])),
-            (LbPolicy::LeastRequest, second)
-        );
+        let settings = |port, subset| {
+            let mut cluster = Cluster::new("web", Discovery::Eds);
+            found.policy(port, subset).apply(&mut cluster);
+            (cluster.lb_policy, cluster.connect_timeout.as_secs())
+        };
+        assert_eq!(settings(80, None), (LbPolicy::RoundRobin, 1));
+        assert_eq!(settings(81, None), (LbPolicy::Random, 10));
+        let v1 = Some(found.subsets[0]);
+        assert_eq!(settings(80, v1), (LbPolicy::LeastRequest, 1));
     }
 }

@@ -16,7 +16,9 @@ use mesh_config::{
 use super::{
     Compiler,
     clusters::{service_ref, serviceless, upstream_protocol},
+    destination_rules::lookup,
     routes::forward,
+    traffic_policy::Policy,
 };
 use crate::world::{Pod, Protocol, Service, ServicePort, TargetPort};
 
@@ -42,7 +44,7 @@ pub(super) fn inbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot:
     };
     let mut chains = Vec::new();
     for (number, port) in ports(compiler, pod) {
-        add_cluster(number, &port, workload_at, pod, snapshot);
+        add_cluster(compiler, number, &port, workload_at, pod, snapshot);
         let filter = add_routes(number, &port, snapshot);
         chains.push((
             number,
@@ -138,7 +140,9 @@ pub(super) fn target_port(port: &ServicePort, pod: &Pod) -> Option<u16> {
     }
 }
 
+/// The limits that callers keep to hold on the server's side too.
 fn add_cluster(
+    compiler: &Compiler,
     number: u16,
     port: &Port<'_>,
     workload_at: IpAddr,
@@ -146,12 +150,24 @@ fn add_cluster(
     snapshot: &mut Snapshot,
 ) {
     let name = names::inbound(number);
-    let cluster = Cluster {
+    let spoken = upstream_protocol(port.protocol);
+    let mut cluster = Cluster {
         lb_policy: LbPolicy::RoundRobin,
-        protocol: upstream_protocol(port.protocol),
+        protocol: spoken,
         service: port.service.map(|(service, _)| service_ref(service)),
         ..Cluster::new(&name, Discovery::Eds)
     };
+    if let Some((service, port)) = port.service {
+        let rules = &compiler.destination_rules;
+        let rule = lookup(rules, &pod.namespace, &service.host, &service.namespace);
+        let policy = Policy {
+            connection_pool: rule.policy(port.number, None).connection_pool,
+            ..Policy::default()
+        };
+        policy.apply(&mut cluster);
+        // What the workload speaks is not for its callers to change.
+        cluster.protocol = spoken;
+    }
     let address = SocketAddr::new(workload_at, number);
     let endpoint = Endpoint::new(address, pod.workload.clone());
     let assignment = ClusterLoadAssignment {

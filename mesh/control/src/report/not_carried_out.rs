@@ -35,7 +35,6 @@ const TRAFFIC_POLICY: &[&str] = &[
     "connectionPool.tcp.maxConnectionDuration",
     "connectionPool.tcp.idleTimeout",
     "connectionPool.http",
-    "outlierDetection",
     "tls",
     "tunnel",
     "proxyProtocol",

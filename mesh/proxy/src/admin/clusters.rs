@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{config::Host, proxy::Proxy, stats::Kind};
 
-pub(super) fn text(proxy: &Proxy) -> String {
+pub(crate) fn text(proxy: &Proxy) -> String {
     let mut out = String::new();
     for cluster in proxy.config.clusters.iter() {
         let Some(members) = cluster.members.load_full() else {
@@ -16,11 +16,21 @@ pub(super) fn text(proxy: &Proxy) -> String {
         let name = &cluster.name;
         // Writing to a String does not fail, here and below.
         let _ = writeln!(out, "{name}::observability_name::{name};");
+        if members.config.outlier_detection.is_some() {
+            for kind in ["", "local_origin_"] {
+                let _ = writeln!(out, "{name}::outlier::{kind}success_rate_average::-1");
+                let _ = writeln!(
+                    out,
+                    "{name}::outlier::{kind}success_rate_ejection_threshold::-1"
+                );
+            }
+        }
+        let limits = &members.config.circuit_breakers;
         for (limit, value) in [
-            ("max_connections", u32::MAX),
-            ("max_pending_requests", u32::MAX),
-            ("max_requests", u32::MAX),
-            ("max_retries", u32::MAX),
+            ("max_connections", limits.max_connections),
+            ("max_pending_requests", limits.max_pending_requests),
+            ("max_requests", limits.max_requests),
+            ("max_retries", limits.max_retries),
         ] {
             let _ = writeln!(out, "{name}::default_priority::{limit}::{value}");
         }
@@ -47,21 +57,29 @@ fn write_host(out: &mut String, cluster: &str, host: &Host) {
     host.stats.each(|name, _, value| line(name, &value));
     line("hostname", &"");
     line("health_flags", &health(host));
-    line("weight", &1);
-    line("region", &"");
-    line("zone", &"");
-    line("sub_zone", &"");
+    line("weight", &host.weight);
+    line("region", &host.locality.region);
+    line("zone", &host.locality.zone);
+    line("sub_zone", &host.locality.sub_zone);
     line("canary", &false);
-    line("priority", &0);
+    line("priority", &host.priority);
     line("success_rate", &-1);
     line("local_origin_success_rate", &-1);
 }
 
-fn health(host: &Host) -> &'static str {
-    match host.health {
-        HealthStatus::Healthy => "healthy",
-        HealthStatus::Unhealthy | HealthStatus::Draining => "/failed_eds_health",
+/// `healthy`, or each reason why it is not.
+fn health(host: &Host) -> String {
+    let mut flags = String::new();
+    if host.monitor.is_ejected() {
+        flags.push_str("/failed_outlier_check");
     }
+    if host.health != HealthStatus::Healthy {
+        flags.push_str("/failed_eds_health");
+    }
+    if flags.is_empty() {
+        flags.push_str("healthy");
+    }
+    flags
 }
 
 pub(super) fn json(proxy: &Proxy) -> Value {
@@ -98,14 +116,32 @@ fn host_json(host: &Host) -> Value {
         HealthStatus::Unhealthy => "UNHEALTHY",
         HealthStatus::Draining => "DRAINING",
     };
-    json!({
+    let mut health_status = json!({ "eds_health_status": health });
+    if host.monitor.is_ejected() {
+        health_status["failed_outlier_check"] = true.into();
+    }
+    let mut locality = json!({});
+    for (name, value) in [
+        ("region", &host.locality.region),
+        ("zone", &host.locality.zone),
+        ("sub_zone", &host.locality.sub_zone),
+    ] {
+        if !value.is_empty() {
+            locality[name] = value.as_str().into();
+        }
+    }
+    let mut message = json!({
         "address": { "socket_address": {
             "address": host.address.ip().to_string(),
             "port_value": host.address.port(),
         } },
         "stats": stats,
-        "health_status": { "eds_health_status": health },
-        "weight": 1,
-        "locality": {},
-    })
+        "health_status": health_status,
+        "weight": host.weight,
+        "locality": locality,
+    });
+    if host.priority > 0 {
+        message["priority"] = host.priority.into();
+    }
+    message
 }

@@ -103,6 +103,11 @@ fn collect(proxy: &Proxy) -> Vec<Stat> {
             .stats
             .each(|name, kind, value| stats.push(scope.stat(name, kind, value)));
         scope.codes("upstream_rq", &cluster.stats.upstream_rq, &mut stats);
+        if let Some(outlier) = cluster.known_outlier_stats() {
+            outlier.each(|name, kind, value| {
+                stats.push(scope.stat(&format!("outlier_detection.{name}"), kind, value));
+            });
+        }
     }
     for (prefix, http) in proxy.shared.registry.all_http() {
         let scope = Scope {
@@ -182,6 +187,9 @@ impl Scope {
 pub(super) fn reset(proxy: &Proxy) {
     for cluster in proxy.config.clusters.iter() {
         cluster.stats.reset();
+        if let Some(outlier) = cluster.known_outlier_stats() {
+            outlier.reset();
+        }
         if let Some(members) = &*cluster.members.load() {
             for host in &members.hosts {
                 host.stats.reset();

@@ -5,17 +5,22 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU32, Ordering},
     },
+    time::Instant,
 };
 
 use arc_swap::ArcSwapOption;
 use mesh_config as model;
 
-use crate::stats::{
-    ClusterStats, HostStats,
-    istio::{Labels, PeerId, ServiceId},
+use crate::{
+    balance::Balancer,
+    outlier::Monitor,
+    stats::{
+        ClusterStats, HostStats, OutlierStats,
+        istio::{Labels, PeerId, ServiceId},
+    },
 };
 
 /// A cluster, whether or not it exists at the moment: a route may name one that does not.
@@ -27,8 +32,9 @@ pub(crate) struct Cluster {
     pub(crate) stats: ClusterStats,
     /// `None`: requests answer 503 NC.
     pub(crate) members: ArcSwapOption<Members>,
-    /// Round robin's place; starts at random so that proxies do not march in step.
-    next: AtomicUsize,
+    outlier_stats: OnceLock<Box<OutlierStats>>,
+    /// Held while a host is ejected or comes back: never on the path of a request that succeeds.
+    pub(crate) ejecting: Mutex<()>,
 }
 
 /// What a cluster is at one moment.
@@ -36,8 +42,10 @@ pub(crate) struct Cluster {
 pub(crate) struct Members {
     pub(crate) config: Arc<model::Cluster>,
     pub(crate) hosts: Vec<Arc<Host>>,
-    /// Those that may be chosen.
-    pub(crate) eligible: Vec<Arc<Host>>,
+    /// The hosts as they may be chosen.
+    pub(crate) balancer: Balancer,
+    /// Ticks of outlier detection are counted from here.
+    pub(crate) detecting_since: Instant,
     /// The service of the cluster, in metrics.
     pub(crate) service: ServiceId,
 }
@@ -52,7 +60,14 @@ pub(crate) struct Host {
     /// Who answers there, in metrics.
     pub(crate) peer: PeerId,
     pub(crate) in_mesh: bool,
+    pub(crate) weight: u32,
+    pub(crate) locality: Arc<model::Locality>,
+    pub(crate) priority: u32,
+    pub(crate) locality_weight: Option<u32>,
+    /// When it became a member.
+    pub(crate) since: Instant,
     pub(crate) stats: Arc<HostStats>,
+    pub(crate) monitor: Arc<Monitor>,
 }
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
@@ -66,7 +81,13 @@ impl Host {
             health: model::HealthStatus::Healthy,
             peer: PeerId::UNKNOWN,
             in_mesh: false,
+            weight: 1,
+            locality: Arc::default(),
+            priority: 0,
+            locality_weight: None,
+            since: Instant::now(),
             stats: Arc::default(),
+            monitor: Arc::default(),
         }
     }
 
@@ -75,6 +96,10 @@ impl Host {
             health: endpoint.health,
             peer,
             in_mesh: endpoint.in_mesh,
+            weight: endpoint.weight.max(1),
+            locality: endpoint.locality.clone(),
+            priority: endpoint.priority,
+            locality_weight: endpoint.locality_weight,
             ..Self::at(endpoint.address)
         }
     }
@@ -83,9 +108,16 @@ impl Host {
     fn renewed(&self, endpoint: &model::Endpoint, peer: PeerId) -> Self {
         Self {
             id: self.id,
+            since: self.since,
             stats: self.stats.clone(),
+            monitor: self.monitor.clone(),
             ..Self::new(endpoint, peer)
         }
+    }
+
+    /// It may be chosen.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.health == model::HealthStatus::Healthy && !self.monitor.is_ejected()
     }
 }
 
@@ -96,7 +128,8 @@ impl Cluster {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             stats: ClusterStats::default(),
             members: ArcSwapOption::empty(),
-            next: AtomicUsize::new(rand::random::<u16>().into()),
+            outlier_stats: OnceLock::new(),
+            ejecting: Mutex::default(),
         }
     }
 
@@ -108,6 +141,9 @@ impl Cluster {
         labels: &Labels,
     ) {
         let before = self.members.load_full();
+        let same_detection = before
+            .as_ref()
+            .is_some_and(|before| before.config.outlier_detection == config.outlier_detection);
         let known = |endpoint: &model::Endpoint| {
             let hosts = &before.as_ref()?.hosts;
             hosts.iter().find(|host| host.address == endpoint.address)
@@ -116,32 +152,67 @@ impl Cluster {
             .iter()
             .map(|endpoint| {
                 let peer = labels.peer(&endpoint.workload);
-                Arc::new(match known(endpoint) {
+                let mut host = match known(endpoint) {
                     Some(host) => host.renewed(endpoint, peer),
                     None => Host::new(endpoint, peer),
-                })
+                };
+                // Other rules, another count.
+                if !same_detection {
+                    host.monitor = Arc::default();
+                }
+                Arc::new(host)
             })
             .collect();
-        let eligible: Vec<_> = hosts
-            .iter()
-            .filter(|host| host.health == model::HealthStatus::Healthy)
-            .cloned()
-            .collect();
+        let detecting_since = match &before {
+            Some(before) if same_detection => before.detecting_since,
+            _ => Instant::now(),
+        };
         self.stats.membership_total.set(hosts.len() as u64);
-        self.stats.membership_healthy.set(eligible.len() as u64);
         self.stats.update_success.add(1);
         let service = labels.service(&config);
         self.members.store(Some(Arc::new(Members {
             service,
             config,
             hosts,
-            eligible,
+            balancer: Balancer::default(),
+            detecting_since,
         })));
+        // After the store, so that a host which a worker ejects meanwhile is seen here or there.
+        self.rebalance();
     }
 
-    /// The next turn of round robin.
-    pub(crate) fn turn(&self) -> usize {
-        self.next.fetch_add(1, Ordering::Relaxed)
+    /// Makes the balancer anew, because the health of a host changed.
+    pub(crate) fn rebalance(&self) {
+        self.members.rcu(|members| {
+            let members = members.as_ref()?;
+            Some(Arc::new(Members {
+                balancer: Balancer::new(&members.config, &members.hosts),
+                config: members.config.clone(),
+                hosts: members.hosts.clone(),
+                detecting_since: members.detecting_since,
+                service: members.service,
+            }))
+        });
+        let Some(members) = &*self.members.load() else {
+            return;
+        };
+        let hosts = members.hosts.iter();
+        let healthy = hosts.clone().filter(|host| host.is_healthy()).count();
+        self.stats.membership_healthy.set(healthy as u64);
+        if members.config.outlier_detection.is_some() {
+            let ejected = hosts.filter(|host| host.monitor.is_ejected()).count();
+            self.outlier_stats().ejections_active.set(ejected as u64);
+        }
+    }
+
+    /// Statistics of outlier detection.
+    pub(crate) fn outlier_stats(&self) -> &OutlierStats {
+        self.outlier_stats.get_or_init(Box::default)
+    }
+
+    /// The same, if the cluster ever had outlier detection.
+    pub(crate) fn known_outlier_stats(&self) -> Option<&OutlierStats> {
+        self.outlier_stats.get().map(|stats| &**stats)
     }
 }
 

@@ -289,7 +289,7 @@ impl Forward {
 }
 
 /// Which of several weights a draw, uniform over all of `u32`, falls on.
-pub(super) fn by_weight(weights: impl Iterator<Item = u32> + Clone, draw: u32) -> usize {
+pub(crate) fn by_weight(weights: impl Iterator<Item = u32> + Clone, draw: u32) -> usize {
     let total: u64 = weights.clone().map(u64::from).sum();
     let mut point = (u64::from(draw) * total) >> 32;
     for (index, weight) in weights.map(u64::from).enumerate() {

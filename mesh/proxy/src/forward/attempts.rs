@@ -15,6 +15,7 @@ use crate::{
     conventions,
     exchange::Exchange,
     flags::Flags,
+    outlier::{self, Outcome},
     pool::{self, Lease, UpstreamError},
     reply::LocalReply,
     request::RequestContext,
@@ -122,7 +123,14 @@ impl Attempts<'_> {
         } else {
             &[]
         };
-        let host = balance::choose(self.cluster, self.members, avoid, || worker.draw());
+        let ask = balance::Ask {
+            avoid,
+            ..balance::Ask::default()
+        };
+        // Not as they were when the request began: a host may have been ejected since.
+        let members = self.cluster.members.load();
+        let members = members.as_deref().unwrap_or(self.members);
+        let host = balance::choose(self.cluster, members, ask, || worker.draw());
         Ok(host.cloned())
     }
 
@@ -166,6 +174,11 @@ impl Attempts<'_> {
                 }
             },
         };
+        let result = self.outcome(&outcome);
+        if matches!(outcome, Ok(_) | Err(UpstreamError::Request(_))) {
+            outlier::report(self.cluster, self.members, host, Outcome::Connected);
+        }
+        outlier::report(self.cluster, self.members, host, result);
         match &outcome {
             Ok((response, _)) => {
                 stats.upstream_rq.add(response.status().as_u16());
@@ -192,6 +205,23 @@ impl Attempts<'_> {
         }
         drop(busy);
         outcome
+    }
+
+    /// What outlier detection makes of an attempt.
+    fn outcome(&self, attempt: &Result<(Response<Incoming>, Lease), UpstreamError>) -> Outcome {
+        match attempt {
+            Ok((response, _)) => {
+                let grpc_status = response
+                    .headers()
+                    .get("grpc-status")
+                    .filter(|_| self.exchange.grpc);
+                let grpc_status = grpc_status.and_then(|status| status.to_str().ok()?.parse().ok());
+                let status = response.status().as_u16();
+                Outcome::Answer(grpc_status.map_or(status, outlier::http_of_grpc))
+            }
+            Err(UpstreamError::PerTryTimeout | UpstreamError::ConnectTimeout) => Outcome::TimedOut,
+            Err(UpstreamError::Connect(_) | UpstreamError::Request(_)) => Outcome::Failed,
+        }
     }
 }
 

@@ -78,11 +78,31 @@ scope! {
             upstream_rq_cancelled upstream_rq_maintenance_mode upstream_rq_rx_reset
             upstream_rq_tx_reset upstream_rq_retry upstream_rq_retry_success
             upstream_rq_retry_limit_exceeded upstream_rq_retry_overflow
-            upstream_rq_retry_backoff_exponential update_success;
+            upstream_rq_retry_backoff_exponential lb_healthy_panic update_success;
         gauges:
             upstream_cx_active upstream_rq_active upstream_rq_pending_active
             membership_total membership_healthy;
         codes: upstream_rq;
+    }
+}
+
+scope! {
+    /// `cluster.<name>;.outlier_detection.*`
+    OutlierStats {
+        counters:
+            ejections_consecutive_5xx ejections_detected_consecutive_5xx
+            ejections_detected_consecutive_gateway_failure
+            ejections_detected_consecutive_local_origin_failure
+            ejections_detected_failure_percentage
+            ejections_detected_local_origin_failure_percentage
+            ejections_detected_local_origin_success_rate ejections_detected_success_rate
+            ejections_enforced_consecutive_5xx ejections_enforced_consecutive_gateway_failure
+            ejections_enforced_consecutive_local_origin_failure
+            ejections_enforced_failure_percentage
+            ejections_enforced_local_origin_failure_percentage
+            ejections_enforced_local_origin_success_rate ejections_enforced_success_rate
+            ejections_enforced_total ejections_overflow ejections_success_rate ejections_total;
+        gauges: ejections_active;
     }
 }
 
