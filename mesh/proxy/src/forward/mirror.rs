@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{Outgoing, speaks};
 use crate::{
-    balance,
+    balance::{self, Ask},
     config::{Cluster, Forward},
     conventions, pool,
     request::RequestContext,
@@ -78,7 +78,7 @@ async fn carry(worker: &Rc<Worker>, cluster: &Arc<Cluster>, mut copy: Outgoing, 
     let Some(members) = cluster.members.load_full() else {
         return;
     };
-    let Some(host) = balance::choose(cluster, &members, &[], || worker.draw()) else {
+    let Some(host) = balance::choose(cluster, &members, Ask::default(), || worker.draw()) else {
         cluster.stats.upstream_cx_none_healthy.add(1);
         return;
     };
