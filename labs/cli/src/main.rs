@@ -72,7 +72,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             unreachable!("main runs them for their exit codes")
         }
         Command::Service(service) => block_on(service.run()),
-        Command::Proxy(args) => logged(mesh_proxy::run(args)),
+        Command::Proxy(args) => block_on(mesh_proxy::run(args)),
         Command::Control(args) => logged(mesh_control::run(args)),
         Command::Cluster(args) => cluster::run(args),
         Command::ContainerShim { arguments } => Ok(k8s_embedded::runtime::shim::run(arguments)?),

@@ -27,6 +27,7 @@ mod listener;
 mod node;
 mod route;
 mod snapshot;
+mod telemetry;
 
 pub use cluster::{
     CircuitBreakers, Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, Endpoint,
@@ -45,6 +46,7 @@ pub use route::{
     StringMatch, ValueMatch, VirtualHost, WeightedCluster,
 };
 pub use snapshot::{Changes, Snapshot, Update};
+pub use telemetry::StatsMatcher;
 
 /// Names of the clusters that exist without a service behind them.
 pub mod names {

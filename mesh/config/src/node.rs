@@ -103,4 +103,7 @@ pub struct Node {
     pub access_log: bool,
     /// Share of requests without an incoming decision that are traced.
     pub trace_sampling: crate::Percent,
+    /// Which statistics are shown; empty: all.
+    #[serde(skip_serializing_if = "crate::StatsMatcher::is_empty")]
+    pub stats_inclusion: crate::StatsMatcher,
 }

@@ -188,6 +188,7 @@ impl Compiler {
             workload: (*pod.workload).clone(),
             access_log: settings.access_log,
             trace_sampling: settings.trace_sampling,
+            stats_inclusion: pod.stats_inclusion.clone(),
         }
     }
 

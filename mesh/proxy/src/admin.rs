@@ -1,17 +1,26 @@
 //! The admin interface on port 15000: Envoy's paths, in Envoy's words.
 
 pub(crate) mod clusters;
+mod inclusion;
+mod logging;
+mod memory;
+pub(crate) mod prometheus;
 mod server_info;
 pub(crate) mod stats;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use http::{Method, StatusCode};
 
 use crate::{proxy::Proxy, serve::Page};
+
+pub(crate) use logging::Logging;
 
 /// What the outside may ask a proxy to do, and what it tells of its life.
 #[derive(Debug, Default)]
@@ -23,6 +32,8 @@ pub(crate) struct Lifecycle {
     pub(crate) failing: AtomicBool,
     /// `/quitquitquit` was asked for.
     pub(crate) quit: tokio_util::sync::CancellationToken,
+    /// What the proxy logs of itself.
+    pub(crate) logging: Logging,
 }
 
 impl Lifecycle {
@@ -42,23 +53,61 @@ impl Lifecycle {
     }
 }
 
-const HELP: &str = "admin commands are:
-  /certs: print certs on machine
-  /clusters: upstream cluster status
-  /config_dump: dump current Envoy configs (experimental)
-  /drain_listeners (POST): drain listeners
-  /healthcheck/fail (POST): cause the server to fail health checks
-  /healthcheck/ok (POST): cause the server to pass health checks
-  /help: print out list of admin commands
-  /listeners: print listener info
-  /logging (POST): query/change logging levels
-  /quitquitquit (POST): exit the server
-  /ready: print server state, return 200 if LIVE, otherwise return 503
-  /reset_counters (POST): reset all counters to zero
-  /server_info: print server version/status information
-  /stats: print server stats
-  /stats/prometheus: print server stats in prometheus format
-";
+/// Every page: its path, whether it changes something (so it must be asked with POST), and what
+/// `/help` says of it.
+const PAGES: &[(&str, bool, &str)] = &[
+    ("/certs", false, "print certs on machine"),
+    ("/clusters", false, "upstream cluster status"),
+    (
+        "/config_dump",
+        false,
+        "dump current Envoy configs (experimental)",
+    ),
+    ("/drain_listeners", true, "drain listeners"),
+    (
+        "/healthcheck/fail",
+        true,
+        "cause the server to fail health checks",
+    ),
+    (
+        "/healthcheck/ok",
+        true,
+        "cause the server to pass health checks",
+    ),
+    ("/help", false, "print out list of admin commands"),
+    (
+        "/hot_restart_version",
+        false,
+        "print the hot restart compatibility version",
+    ),
+    (
+        "/init_dump",
+        false,
+        "dump current Envoy init manager information (experimental)",
+    ),
+    ("/listeners", false, "print listener info"),
+    ("/logging", true, "query/change logging levels"),
+    ("/memory", false, "print current allocation/heap usage"),
+    ("/quitquitquit", true, "exit the server"),
+    (
+        "/ready",
+        false,
+        "print server state, return 200 if LIVE, otherwise return 503",
+    ),
+    ("/reset_counters", true, "reset all counters to zero"),
+    ("/runtime", false, "print runtime values"),
+    (
+        "/server_info",
+        false,
+        "print server version/status information",
+    ),
+    ("/stats", false, "print server stats"),
+    (
+        "/stats/prometheus",
+        false,
+        "print server stats in prometheus format",
+    ),
+];
 
 /// Answers one admin request.
 pub(crate) fn answer(
@@ -68,73 +117,102 @@ pub(crate) fn answer(
     path: &str,
     query: &str,
 ) -> Page {
-    let mutates = matches!(
-        path,
-        "/drain_listeners"
-            | "/healthcheck/fail"
-            | "/healthcheck/ok"
-            | "/logging"
-            | "/quitquitquit"
-            | "/reset_counters"
-    );
+    let mutates = PAGES.iter().any(|(page, post, _)| *post && *page == path);
     if mutates && method != Method::POST {
         let text = format!("Method {method} not allowed, POST required.");
         return Page::text(text).status(StatusCode::METHOD_NOT_ALLOWED);
     }
     let query = Query(query);
+    let done = || Page::text("OK\n".into());
     match path {
         "/ready" => {
-            let state = lifecycle.state();
             let status = if lifecycle.is_ready() {
                 StatusCode::OK
             } else {
                 StatusCode::SERVICE_UNAVAILABLE
             };
-            Page::text(format!("{state}\n")).status(status)
+            Page::text(format!("{}\n", lifecycle.state())).status(status)
         }
         "/stats" => stats::page(proxy, &query),
-        "/stats/prometheus" => Page::text(stats::prometheus(proxy)),
+        "/stats/prometheus" => Page::text(prometheus::all(proxy)),
         "/clusters" if query.is("format", "json") => Page::json(&clusters::json(proxy)),
         "/clusters" => Page::text(clusters::text(proxy)),
         "/listeners" => server_info::listeners(proxy, query.is("format", "json")),
         "/config_dump" => server_info::config_dump(proxy, &query),
         "/server_info" => Page::json(&server_info::server_info(proxy, lifecycle.state())),
         "/certs" => Page::json(&serde_json::json!({ "certificates": [] })),
+        "/memory" => Page::json(&memory::page()),
+        // There is no runtime layer to look up values in, no hot restart, and nothing that is waited
+        // for once there is a configuration.
+        "/runtime" => Page::json(&serde_json::json!({ "layers": [], "entries": {} })),
+        "/hot_restart_version" => Page::text("disabled\n".into()),
+        "/init_dump" => Page::json(&server_info::init_dump(lifecycle.state())),
         "/reset_counters" => {
             stats::reset(proxy);
-            Page::text("OK\n".into())
+            done()
         }
         "/healthcheck/fail" | "/healthcheck/ok" => {
             lifecycle.failing.store(path.ends_with("fail"), Relaxed);
-            Page::text("OK\n".into())
+            done()
         }
         "/drain_listeners" => {
-            proxy.close_listeners();
+            if !query.has("graceful") {
+                proxy.close_listeners(query.has("inboundonly"));
+            }
             proxy.shared.drain.cancel();
-            Page::text("OK\n".into())
+            done()
         }
         "/quitquitquit" => {
             lifecycle.quit.cancel();
-            Page::text("OK\n".into())
+            done()
         }
-        "/logging" if query.0.is_empty() => Page::text("active loggers:\n  proxy: info\n".into()),
-        "/logging" => Page::text("levels are set when the proxy starts, with RUST_LOG\n".into())
-            .status(StatusCode::NOT_IMPLEMENTED),
-        "/" | "/help" => Page::text(HELP.into()),
-        _ => Page::text(format!("invalid path. {HELP}")).status(StatusCode::NOT_FOUND),
+        "/logging" => lifecycle.logging.page(&query),
+        "/" => Page::html(home()),
+        "/help" => Page::text(help()),
+        _ => {
+            let text = format!("invalid path. {}", help());
+            Page::text(text).status(StatusCode::NOT_FOUND)
+        }
     }
+}
+
+fn help() -> String {
+    let lines = PAGES.iter().map(|(path, post, help)| {
+        let post = if *post { " (POST)" } else { "" };
+        format!("  {path}{post}: {help}\n")
+    });
+    "admin commands are:\n  /: Admin home page\n".to_owned() + &lines.collect::<String>()
+}
+
+/// Links to the pages, and buttons for those that change something.
+fn home() -> String {
+    let rows = PAGES.iter().map(|(path, post, help)| {
+        let link = if *post {
+            format!("<form action=\"{path}\" method=\"post\"><button>{path}</button></form>")
+        } else {
+            format!("<a href=\"{path}\">{path}</a>")
+        };
+        format!("<tr><td>{link}</td><td>{help}</td></tr>\n")
+    });
+    format!(
+        "<!doctype html><meta charset=\"utf-8\"><title>Envoy Admin</title>\n\
+         <table>\n{}</table>\n",
+        rows.collect::<String>()
+    )
 }
 
 /// The query of an admin request.
 pub(crate) struct Query<'a>(&'a str);
 
 impl Query<'_> {
+    /// Its parameters, decoded.
+    fn pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        form_urlencoded::parse(self.0.as_bytes())
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        let value = self.0.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (key == name).then_some(value)
-        })?;
-        Some(percent_decode(value))
+        let value = self.pairs().find(|(key, _)| key == name)?.1;
+        Some(value.into_owned())
     }
 
     fn has(&self, name: &str) -> bool {
@@ -144,30 +222,4 @@ impl Query<'_> {
     fn is(&self, name: &str, value: &str) -> bool {
         self.get(name).as_deref() == Some(value)
     }
-}
-
-fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while index < bytes.len() {
-        let escaped = (bytes[index] == b'%')
-            .then(|| u8::from_str_radix(text.get(index + 1..index + 3)?, 16).ok())
-            .flatten();
-        match escaped {
-            Some(byte) => {
-                out.push(byte);
-                index += 3;
-            }
-            None => {
-                out.push(if bytes[index] == b'+' {
-                    b' '
-                } else {
-                    bytes[index]
-                });
-                index += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

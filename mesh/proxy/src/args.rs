@@ -45,6 +45,23 @@ pub struct Args {
     #[arg(long)]
     pub token_file: Option<PathBuf>,
 
+    /// DNS suffix of the pod's namespace, as Istio's own arguments have it; only
+    /// NAMESPACE.svc.cluster.local is known.
+    #[arg(long)]
+    pub domain: Option<String>,
+
+    /// What the proxy logs of itself: trace, debug, info, warning, error, critical or off.
+    #[arg(long = "proxyLogLevel", alias = "proxy-log-level")]
+    pub proxy_log_level: Option<String>,
+
+    /// The same for single loggers: router:debug,http:info.
+    #[arg(long = "proxyComponentLogLevel", alias = "proxy-component-log-level")]
+    pub proxy_component_log_level: Option<String>,
+
+    /// What the agent logs, SCOPE:LEVEL; here the agent is a part of the proxy.
+    #[arg(long = "log_output_level", alias = "log-output-level")]
+    pub log_output_level: Option<String>,
+
     /// Worker threads.
     #[arg(long, env = "PROXY_CONCURRENCY", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
@@ -76,6 +93,20 @@ pub enum RoleArg {
 }
 
 impl Args {
+    /// Levels of logging, the agent's among them.
+    pub(crate) fn component_levels(&self) -> Option<String> {
+        let agent = self.log_output_level.iter().flat_map(|scopes| {
+            let levels = scopes
+                .split(',')
+                .map(|scope| scope.rsplit(':').next().unwrap_or(scope));
+            levels.map(|level| format!("main:{level}"))
+        });
+        let all: Vec<String> = agent
+            .chain(self.proxy_component_log_level.clone())
+            .collect();
+        (!all.is_empty()).then(|| all.join(","))
+    }
+
     /// The address of the pod.
     pub(crate) fn pod_address(&self) -> IpAddr {
         let from = |name| std::env::var(name).ok()?.parse().ok();

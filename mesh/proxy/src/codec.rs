@@ -1,6 +1,12 @@
 //! HTTP on a connection: tells the version, then serves requests until it ends or drains.
 
-use std::{io, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::Request;
 use hyper::{
@@ -152,7 +158,7 @@ where
 }
 
 /// Counts an HTTP connection as long as it is open. A door's connections belong to no one filter.
-struct Open(Option<Arc<HttpStats>>);
+struct Open(Option<Arc<HttpStats>>, Instant);
 
 impl Open {
     fn new(protocol: Protocol, connection: &Downstream) -> Self {
@@ -168,7 +174,7 @@ impl Open {
                 _ => stats.downstream_cx_http1_total.add(1),
             }
         }
-        Self(stats)
+        Self(stats, Instant::now())
     }
 
     /// Where what concerns the whole connection is counted.
@@ -183,6 +189,8 @@ impl Drop for Open {
         if let Some(stats) = &self.0 {
             stats.downstream_cx_active.sub(1);
             stats.downstream_cx_destroy.add(1);
+            let length = self.1.elapsed().as_millis() as u64;
+            stats.downstream_cx_length_ms.record(length);
         }
     }
 }

@@ -156,6 +156,13 @@ impl Exchange {
             flags: self.flags,
         });
         let elapsed = self.started.elapsed();
+        let millis = elapsed.as_millis() as u64;
+        self.http.downstream_rq_time.record(millis);
+        if let (Some(cluster), Some(_)) = (&self.cluster, &self.host)
+            && self.status != 0
+        {
+            cluster.stats.upstream_rq_time.record(millis);
+        }
         series.requests.add(1);
         if self.grpc {
             let messages = self.request_body.as_ref().map_or(0, Replayed::messages);
@@ -170,7 +177,7 @@ impl Exchange {
             .response_bytes
             .record(1000 * (self.response_header_bytes + self.response_body_bytes));
         if let Some(entry) = self.log.take() {
-            let line = entry.line(self, received, elapsed.as_millis() as u64);
+            let line = entry.line(self, received, millis);
             self.worker.log.write(&line);
         }
     }

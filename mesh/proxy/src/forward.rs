@@ -63,6 +63,11 @@ pub(crate) async fn forward(
         return Err(LocalReply::no_cluster());
     };
     let cluster = &target.cluster;
+    tracing::debug!(
+        "cluster '{}' match for URL '{}'",
+        cluster.name,
+        context.path
+    );
     let Some(members) = cluster.members.load_full() else {
         exchange.http().no_cluster.add(1);
         return Err(LocalReply::no_cluster());

@@ -1,7 +1,13 @@
 //! Upstream connections: per worker and host, last used first.
 
 use std::{
-    cell::RefCell, collections::HashMap, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration,
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use http::{Request, Response};
@@ -238,9 +244,19 @@ pub(crate) async fn connect(
     connect_timeout: Duration,
 ) -> Result<TcpStream, UpstreamError> {
     cluster.stats.upstream_rq_pending_total.add(1);
+    tracing::debug!(
+        "creating a new connection to {} of {}",
+        host.address,
+        cluster.name
+    );
+    let started = Instant::now();
     let connecting = crate::socket::connect(host.address, worker.shared.source_address);
     match timeout(connect_timeout, connecting).await {
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok(stream)) => {
+            let took = started.elapsed().as_millis() as u64;
+            cluster.stats.upstream_cx_connect_ms.record(took);
+            Ok(stream)
+        }
         Ok(Err(error)) => {
             cluster.stats.upstream_cx_connect_fail.add(1);
             host.stats.cx_connect_fail.add(1);
@@ -256,7 +272,7 @@ pub(crate) async fn connect(
 }
 
 /// Counts a connection as long as it is open.
-pub(crate) struct Open(Arc<Cluster>, Arc<Host>);
+pub(crate) struct Open(Arc<Cluster>, Arc<Host>, Instant);
 
 impl Open {
     pub(crate) fn new(cluster: &Arc<Cluster>, host: &Arc<Host>) -> Self {
@@ -264,7 +280,7 @@ impl Open {
         cluster.stats.upstream_cx_active.add(1);
         host.stats.cx_total.add(1);
         host.stats.cx_active.add(1);
-        Self(cluster.clone(), host.clone())
+        Self(cluster.clone(), host.clone(), Instant::now())
     }
 }
 
@@ -273,5 +289,7 @@ impl Drop for Open {
         self.0.stats.upstream_cx_active.sub(1);
         self.0.stats.upstream_cx_destroy.add(1);
         self.1.stats.cx_active.sub(1);
+        let length = self.2.elapsed().as_millis() as u64;
+        self.0.stats.upstream_cx_length_ms.record(length);
     }
 }

@@ -195,6 +195,11 @@ impl Proxy {
         }
     }
 
+    /// Worker threads.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Where a listener is bound, once it is.
     pub(crate) fn bound(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.listening
@@ -203,15 +208,20 @@ impl Proxy {
     }
 
     /// Stops accepting.
-    pub(crate) fn close_listeners(&mut self) {
-        for (_, listening) in self.listening.drain() {
-            listening.closed.cancel();
-        }
+    pub(crate) fn close_listeners(&mut self, inbound_only: bool) {
+        self.listening.retain(|_, listening| {
+            let direction = listening.current.load().direction;
+            let keep = inbound_only && direction == model::TrafficDirection::Outbound;
+            if !keep {
+                listening.closed.cancel();
+            }
+            keep
+        });
     }
 
     /// Stops accepting, lets requests finish within `limit`, and ends the workers.
     pub(crate) async fn shut_down(mut self, limit: std::time::Duration) {
-        self.close_listeners();
+        self.close_listeners(false);
         self.shared.drain.cancel();
         self.workers.clear();
         let threads = std::mem::take(&mut self.threads);

@@ -103,6 +103,7 @@ impl LocalReply {
 
     /// The upstream gave no answer. `retried`: this was not the first attempt.
     pub(crate) fn upstream_failed(error: &UpstreamError, retried: bool) -> Self {
+        tracing::debug!(target: "mesh_proxy::forward", "upstream reset: {error}");
         let (flag, reason, cause) = match error {
             UpstreamError::PerTryTimeout => {
                 return Self {

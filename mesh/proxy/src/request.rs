@@ -110,6 +110,12 @@ pub(crate) async fn handle(
         destination,
     };
     note(&mut exchange, &context, &parts);
+    tracing::debug!(
+        "request headers complete: {} {} for {:?}",
+        parts.method,
+        context.path,
+        context.authority
+    );
     let head = parts.method == Method::HEAD;
     if let Some(details) = malformed {
         http.stats.downstream_cx_protocol_error.add(1);

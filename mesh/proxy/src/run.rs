@@ -48,8 +48,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn run_local(args: Args) -> anyhow::Result<()> {
+    let lifecycle = Arc::new(Lifecycle::default());
+    let components = args.component_levels();
+    lifecycle
+        .logging
+        .start(args.proxy_log_level.as_deref(), components.as_deref())?;
     let registry = Arc::new(Registry::default());
     let identity = args.identity();
+    let suffix = format!("{}.svc.cluster.local", identity.namespace);
+    if let Some(other) = args.domain.as_ref().filter(|domain| **domain != suffix) {
+        tracing::warn!("--domain={other} has no effect: the mesh has one domain, {suffix}");
+    }
     let pod = identity.address;
     let mut proxy = Proxy::start(Options {
         identity: identity.clone(),
@@ -59,7 +68,6 @@ async fn run_local(args: Args) -> anyhow::Result<()> {
         registry,
         seed: None,
     })?;
-    let lifecycle = Arc::new(Lifecycle::default());
     if let Some(path) = &args.config {
         let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         let snapshot: Snapshot = serde_json::from_slice(&text)
@@ -174,7 +182,7 @@ async fn serve_agent(control: &Rc<Control>, pod: IpAddr) -> anyhow::Result<()> {
 
 async fn agent_page(control: &Control, port: u16, method: &Method, path: &str) -> Page {
     let metrics = || match &*control.proxy.borrow() {
-        Some(proxy) => admin::stats::prometheus(proxy),
+        Some(proxy) => admin::prometheus::all(proxy),
         None => String::new(),
     };
     match (port, path) {

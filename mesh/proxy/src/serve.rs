@@ -39,6 +39,13 @@ impl Page {
         }
     }
 
+    pub(crate) fn html(body: String) -> Self {
+        Self {
+            content_type: "text/html; charset=UTF-8",
+            ..Self::text(body)
+        }
+    }
+
     pub(crate) fn status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }

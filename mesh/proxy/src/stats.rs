@@ -4,6 +4,7 @@
 //! printed.
 
 mod counters;
+mod distribution;
 mod histogram;
 pub(crate) mod istio;
 pub(crate) mod istio_text;
@@ -11,4 +12,5 @@ pub(crate) mod istio_text;
 pub(crate) use counters::{
     ClusterStats, Codes, Counter, HostStats, HttpStats, Kind, OutlierStats, Registry, TcpStats,
 };
+pub(crate) use distribution::{Distribution, QUANTILES, Recorded};
 pub(crate) use histogram::{BOUNDS, Histogram};

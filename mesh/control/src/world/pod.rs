@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1 as core;
-use mesh_config::Workload;
+use mesh_config::{StatsMatcher, Workload};
 
 /// A pod, trimmed.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Pod {
     pub workload: Arc<Workload>,
     /// A proxy of the mesh stands before it.
     pub in_mesh: bool,
+    /// Which statistics its proxy shows: annotations `sidecar.istio.io/statsInclusion...`.
+    pub stats_inclusion: StatsMatcher,
 }
 
 /// Name of the proxy's container.
@@ -72,6 +74,7 @@ impl Pod {
                 &service_account,
             )),
             in_mesh: containers().any(|container| container.name == PROXY_CONTAINER),
+            stats_inclusion: stats_inclusion(from.metadata.annotations.as_ref()),
             name,
             namespace,
             labels,
@@ -133,4 +136,21 @@ pub(crate) fn owner(
         .filter(|_| owner.kind == "ReplicaSet");
     let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
     deployment.unwrap_or(&owner.name).to_owned()
+}
+/// Istio's three annotations, each a list with commas.
+fn stats_inclusion(annotations: Option<&BTreeMap<String, String>>) -> StatsMatcher {
+    let list = |kind: &str| {
+        let name = format!("sidecar.istio.io/statsInclusion{kind}");
+        let text = annotations.and_then(|all| all.get(&name));
+        let parts = text.iter().flat_map(|text| text.split(',')).map(str::trim);
+        parts
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    StatsMatcher {
+        prefixes: list("Prefixes"),
+        suffixes: list("Suffixes"),
+        regexps: list("Regexps"),
+    }
 }

@@ -51,6 +51,17 @@ pub(super) fn listeners(proxy: &Proxy, as_json: bool) -> Page {
     Page::text(lines.collect())
 }
 
+/// What is still waited for before the proxy can serve.
+pub(super) fn init_dump(state: &str) -> Value {
+    let waiting = match state {
+        "INITIALIZING" => {
+            vec![json!({ "name": "init manager Server", "target_names": ["CDS", "LDS"] })]
+        }
+        _ => vec![],
+    };
+    json!({ "unready_targets_dumps": waiting })
+}
+
 /// `?include_eds&resource=NAME&mask=PATHS&name_regex=RE`.
 pub(super) fn config_dump(proxy: &Proxy, query: &Query<'_>) -> Page {
     let name = match query.get("name_regex").map(|text| regex::Regex::new(&text)) {

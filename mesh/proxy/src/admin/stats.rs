@@ -1,98 +1,139 @@
-//! `/stats`: all statistics as text, JSON or in Prometheus' format.
+//! `/stats`: all statistics as text or JSON; [`prometheus`](super::prometheus) has them in its format.
 
 use std::fmt::Write as _;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Query;
+use super::{Query, inclusion::Inclusion, prometheus};
 use crate::{
     proxy::Proxy,
     serve::Page,
-    stats::{Codes, Kind, istio_text},
+    stats::{Codes, Distribution, Kind, QUANTILES, Recorded},
 };
 
 /// One value under its full name, and the same as Prometheus has it.
-struct Stat {
-    name: String,
-    kind: Kind,
-    value: u64,
-    family: String,
-    labels: String,
+pub(super) struct Stat {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) value: u64,
+    pub(super) family: String,
+    pub(super) labels: String,
+}
+
+/// One histogram; `None`: nothing was recorded.
+pub(super) struct Histogram {
+    pub(super) name: String,
+    pub(super) recorded: Option<Recorded>,
+    pub(super) family: String,
+    pub(super) labels: String,
+}
+
+/// Everything that is counted.
+#[derive(Default)]
+pub(super) struct Stats {
+    pub(super) values: Vec<Stat>,
+    pub(super) histograms: Vec<Histogram>,
 }
 
 /// `?filter=REGEX&usedonly&format=text|json|prometheus&type=Counters|Gauges|Histograms`.
 pub(super) fn page(proxy: &Proxy, query: &Query<'_>) -> Page {
-    if query.is("format", "prometheus") {
-        return Page::text(prometheus(proxy));
-    }
+    let bad = |text: String| Page::text(text).status(http::StatusCode::BAD_REQUEST);
     let filter = match query.get("filter").map(|filter| regex::Regex::new(&filter)) {
         None => None,
         Some(Ok(filter)) => Some(filter),
-        Some(Err(error)) => {
-            return Page::text(format!("Invalid regex: {error}\n"))
-                .status(http::StatusCode::BAD_REQUEST);
-        }
+        Some(Err(error)) => return bad(format!("Invalid regex: {error}\n")),
     };
-    let kind = query.get("type");
-    let mut stats = collect(proxy);
-    stats.retain(|stat| {
-        filter
-            .as_ref()
-            .is_none_or(|filter| filter.is_match(&stat.name))
-            && (stat.value > 0 || !query.has("usedonly"))
-            && match kind.as_deref() {
-                Some("Counters") => stat.kind == Kind::Counter,
-                Some("Gauges") => stat.kind == Kind::Gauge,
-                Some("Histograms") => false,
-                _ => true,
-            }
-    });
-    stats.sort_by(|a, b| a.name.cmp(&b.name));
-    if query.is("format", "json") {
-        let stats: Vec<_> = stats
-            .iter()
-            .map(|stat| json!({ "name": stat.name, "value": stat.value }))
-            .collect();
-        return Page::json(&json!({ "stats": stats }));
+    let kind = query.get("type").unwrap_or_else(|| "All".into());
+    if !["All", "Counters", "Gauges", "Histograms", "TextReadouts"].contains(&kind.as_str()) {
+        return bad("usage: /stats?type=All|Counters|Gauges|Histograms|TextReadouts\n".into());
     }
+    let used = query.has("usedonly");
+    let passes = |name: &str| filter.as_ref().is_none_or(|filter| filter.is_match(name));
+    let mut stats = collect(proxy);
+    stats.values.retain(|stat| {
+        let wanted = match stat.kind {
+            Kind::Counter => "Counters",
+            Kind::Gauge => "Gauges",
+        };
+        passes(&stat.name) && (stat.value > 0 || !used) && (kind == "All" || kind == wanted)
+    });
+    stats.histograms.retain(|histogram| {
+        passes(&histogram.name)
+            && (histogram.recorded.is_some() || !used)
+            && (kind == "All" || kind == "Histograms")
+    });
+    stats.values.sort_by(|a, b| a.name.cmp(&b.name));
+    stats.histograms.sort_by(|a, b| a.name.cmp(&b.name));
+    match query.get("format").as_deref() {
+        None | Some("text" | "html") => Page::text(text(&stats)),
+        Some("json") => Page::json(&json(&stats)),
+        Some("prometheus") => Page::text(prometheus::text(stats, proxy)),
+        Some(_) => bad("usage: /stats?format=(json|prometheus|text)\n".into()),
+    }
+}
+
+fn text(stats: &Stats) -> String {
     let mut out = String::new();
-    for stat in stats {
-        // Writing to a String does not fail.
+    // Writing to a String does not fail, here and below.
+    for stat in &stats.values {
         let _ = writeln!(out, "{}: {}", stat.name, stat.value);
     }
-    Page::text(out)
+    for Histogram { name, recorded, .. } in &stats.histograms {
+        let _ = write!(out, "{name}:");
+        match recorded {
+            None => out.push_str(" No recorded values"),
+            // The first of each pair is of the last seconds, which are not kept apart.
+            Some(recorded) => {
+                for quantile in QUANTILES {
+                    let value = rounded(recorded.quantile(quantile));
+                    let _ = write!(out, " P{quantile}(nan,{value})");
+                }
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn json(stats: &Stats) -> Value {
+    let mut all: Vec<Value> = stats
+        .values
+        .iter()
+        .map(|stat| json!({ "name": stat.name, "value": stat.value }))
+        .collect();
+    let computed: Vec<Value> = stats
+        .histograms
+        .iter()
+        .map(|Histogram { name, recorded, .. }| {
+            let value = |quantile| Some(rounded(recorded.as_ref()?.quantile(quantile)));
+            let values = QUANTILES.map(|q| json!({ "interval": null, "cumulative": value(q) }));
+            json!({ "name": name, "values": values })
+        })
+        .collect();
+    if !computed.is_empty() {
+        all.push(json!({ "histograms": {
+            "supported_quantiles": QUANTILES,
+            "computed_quantiles": computed,
+        } }));
+    }
+    json!({ "stats": all })
+}
+
+/// Without the noise that binary fractions make of decimal ones.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
 }
 
 /// All values by name.
 #[cfg(test)]
 pub(crate) fn lines(proxy: &Proxy) -> Vec<(String, u64)> {
-    let stats = collect(proxy).into_iter();
+    let stats = collect(proxy).values.into_iter();
     stats.map(|stat| (stat.name, stat.value)).collect()
 }
 
-/// Envoy's statistics with the prefix `envoy_`, and Istio's metrics.
-pub(crate) fn prometheus(proxy: &Proxy) -> String {
-    let mut stats = collect(proxy);
-    stats.sort_by(|a, b| (&a.family, &a.labels).cmp(&(&b.family, &b.labels)));
-    let mut out = String::new();
-    let mut family = "";
-    for stat in &stats {
-        if stat.family != family {
-            family = &stat.family;
-            let kind = match stat.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-            };
-            let _ = writeln!(out, "# TYPE {family} {kind}");
-        }
-        let _ = writeln!(out, "{family}{{{}}} {}", stat.labels, stat.value);
-    }
-    istio_text::write(&mut out, &proxy.shared.labels, &proxy.shared.node.load());
-    out
-}
-
-fn collect(proxy: &Proxy) -> Vec<Stat> {
-    let mut stats = Vec::new();
+/// Everything, as far as the pod wants it collected.
+pub(super) fn collect(proxy: &Proxy) -> Stats {
+    let mut stats = Stats::default();
     for cluster in proxy.config.clusters.iter() {
         let scope = Scope {
             prefix: format!("cluster.{};.", cluster.name),
@@ -101,11 +142,15 @@ fn collect(proxy: &Proxy) -> Vec<Stat> {
         };
         cluster
             .stats
-            .each(|name, kind, value| stats.push(scope.stat(name, kind, value)));
-        scope.codes("upstream_rq", &cluster.stats.upstream_rq, &mut stats);
+            .each(|name, kind, value| stats.values.push(scope.stat(name, kind, value)));
+        cluster
+            .stats
+            .each_histogram(|name, values| stats.histograms.push(scope.histogram(name, values)));
+        scope.codes("upstream_rq", &cluster.stats.upstream_rq, &mut stats.values);
         if let Some(outlier) = cluster.known_outlier_stats() {
             outlier.each(|name, kind, value| {
-                stats.push(scope.stat(&format!("outlier_detection.{name}"), kind, value));
+                let name = format!("outlier_detection.{name}");
+                stats.values.push(scope.stat(&name, kind, value));
             });
         }
     }
@@ -121,9 +166,10 @@ fn collect(proxy: &Proxy) -> Vec<Stat> {
                 "fault_delays_injected" => "fault.delays_injected",
                 name => name,
             };
-            stats.push(scope.stat(name, kind, value));
+            stats.values.push(scope.stat(name, kind, value));
         });
-        scope.codes("downstream_rq", &http.downstream_rq, &mut stats);
+        http.each_histogram(|name, values| stats.histograms.push(scope.histogram(name, values)));
+        scope.codes("downstream_rq", &http.downstream_rq, &mut stats.values);
     }
     for (prefix, tcp) in proxy.shared.registry.all_tcp() {
         let scope = Scope {
@@ -131,21 +177,54 @@ fn collect(proxy: &Proxy) -> Vec<Stat> {
             prefix: format!("tcp.{prefix}."),
             family: "envoy_tcp_",
         };
-        tcp.each(|name, kind, value| stats.push(scope.stat(name, kind, value)));
+        tcp.each(|name, kind, value| stats.values.push(scope.stat(name, kind, value)));
     }
-    let server = Scope {
-        prefix: "server.".into(),
-        family: "envoy_server_",
+    server(proxy, &mut stats.values);
+    let node = proxy.shared.node.load();
+    if let Some(shown) = Inclusion::of(&node.stats_inclusion) {
+        stats.values.retain(|stat| shown.includes(&stat.name));
+        stats
+            .histograms
+            .retain(|histogram| shown.includes(&histogram.name));
+    }
+    stats
+}
+
+/// What belongs to the process.
+fn server(proxy: &Proxy, stats: &mut Vec<Stat>) {
+    let scope = |prefix: &str, family| Scope {
+        prefix: prefix.into(),
+        family,
         label: String::new(),
     };
+    let server = scope("server.", "envoy_server_");
     let registry = &proxy.shared.registry.server;
     registry.each(|name, kind, value| stats.push(server.stat(name, kind, value)));
-    let uptime = proxy.shared.started.elapsed().as_secs();
-    stats.push(server.stat("uptime", Kind::Gauge, uptime));
-    stats.push(server.stat("live", Kind::Gauge, 1));
-    let version = proxy.config.snapshot.version;
-    stats.push(server.stat("config_version", Kind::Gauge, version));
-    stats
+    let gauge = |name: &str, value: u64| server.stat(name, Kind::Gauge, value);
+    stats.push(gauge("uptime", proxy.shared.started.elapsed().as_secs()));
+    stats.push(gauge("live", 1));
+    stats.push(gauge("concurrency", proxy.workers() as u64));
+    stats.push(gauge("memory_allocated", super::memory::resident()));
+    stats.push(gauge("config_version", proxy.config.snapshot.version));
+    let (updates, rejected) = (
+        registry.config_updates.get(),
+        registry.config_rejected.get(),
+    );
+    let accepted = updates.saturating_sub(rejected);
+    for (prefix, family) in [
+        ("cluster_manager.cds.", "envoy_cluster_manager_cds_"),
+        ("listener_manager.lds.", "envoy_listener_manager_lds_"),
+    ] {
+        let scope = scope(prefix, family);
+        stats.push(scope.stat("update_success", Kind::Counter, accepted));
+        stats.push(scope.stat("update_rejected", Kind::Counter, rejected));
+    }
+    let clusters = scope("cluster_manager.", "envoy_cluster_manager_");
+    let active = proxy.config.snapshot.clusters.len() as u64;
+    stats.push(clusters.stat("active_clusters", Kind::Gauge, active));
+    let listeners = scope("listener_manager.", "envoy_listener_manager_");
+    let active = registry.listeners.get();
+    stats.push(listeners.stat("total_listeners_active", Kind::Gauge, active));
 }
 
 /// Where a group of statistics belongs.
@@ -162,6 +241,15 @@ impl Scope {
             kind,
             value,
             family: format!("{}{}", self.family, name.replace('.', "_")),
+            labels: self.label.clone(),
+        }
+    }
+
+    fn histogram(&self, name: &str, values: &Distribution) -> Histogram {
+        Histogram {
+            name: format!("{}{name}", self.prefix),
+            recorded: values.recorded(),
+            family: format!("{}{name}", self.family),
             labels: self.label.clone(),
         }
     }

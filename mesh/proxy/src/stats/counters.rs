@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use super::Distribution;
+
 /// A counter or a gauge.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -38,13 +40,14 @@ pub(crate) enum Kind {
 }
 
 macro_rules! scope {
-    ($(#[$doc:meta])* $name:ident { counters: $($counter:ident)*; gauges: $($gauge:ident)*; $(codes: $codes:ident;)? }) => {
+    ($(#[$doc:meta])* $name:ident { counters: $($counter:ident)*; gauges: $($gauge:ident)*; $(codes: $codes:ident;)? $(histograms: $($histogram:ident)*;)? }) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub(crate) struct $name {
             $(pub(crate) $counter: Counter,)*
             $(pub(crate) $gauge: Counter,)*
             $(pub(crate) $codes: Codes,)?
+            $($(pub(crate) $histogram: Distribution,)*)?
         }
 
         impl $name {
@@ -54,7 +57,14 @@ macro_rules! scope {
                 $(visit(stringify!($gauge), Kind::Gauge, self.$gauge.get());)*
             }
 
-            /// Counters become 0; gauges stay.
+            $(
+                /// Each histogram with its name.
+                pub(crate) fn each_histogram(&self, mut visit: impl FnMut(&'static str, &Distribution)) {
+                    $(visit(stringify!($histogram), &self.$histogram);)*
+                }
+            )?
+
+            /// Counters become 0; gauges and histograms stay.
             pub(crate) fn reset(&self) {
                 $(self.$counter.set(0);)*
                 $(self.$codes.reset();)?
@@ -83,6 +93,7 @@ scope! {
             upstream_cx_active upstream_rq_active upstream_rq_pending_active
             membership_total membership_healthy;
         codes: upstream_rq;
+        histograms: upstream_cx_connect_ms upstream_cx_length_ms upstream_rq_time;
     }
 }
 
@@ -127,6 +138,7 @@ scope! {
             no_route no_cluster rq_direct_response rq_redirect rq_total fault_aborts_injected fault_delays_injected;
         gauges: downstream_cx_active downstream_rq_active;
         codes: downstream_rq;
+        histograms: downstream_cx_length_ms downstream_rq_time;
     }
 }
 

@@ -39,7 +39,12 @@ impl Distribution {
 
     /// `None`: there is no value yet.
     pub(crate) fn recorded(&self) -> Option<Recorded> {
-        let counts: Vec<u32> = self.bins.get()?.iter().map(|bin| bin.load(Relaxed)).collect();
+        let counts: Vec<u32> = self
+            .bins
+            .get()?
+            .iter()
+            .map(|bin| bin.load(Relaxed))
+            .collect();
         let total = counts.iter().copied().map(u64::from).sum();
         let sum = self.sum.load(Relaxed);
         (total > 0).then_some(Recorded { counts, total, sum })
@@ -51,7 +56,12 @@ impl Recorded {
     pub(crate) fn quantile(&self, percent: f64) -> f64 {
         let wanted = percent / 100.0 * self.total as f64;
         let mut below = 0.0;
-        for (index, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        for (index, count) in self
+            .counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+        {
             let count = f64::from(*count);
             if below + count >= wanted {
                 let (start, width) = bounds(index);
@@ -125,6 +135,9 @@ mod tests {
         assert_eq!(printed, [1.0, 1.025, 1.05, 1.1]);
         distribution.record(250);
         let two = distribution.recorded().unwrap();
-        assert_eq!((two.quantile(75.0), two.up_to(1.0), two.up_to(250.0)), (255.0, 1, 2));
+        assert_eq!(
+            (two.quantile(75.0), two.up_to(1.0), two.up_to(250.0)),
+            (255.0, 1, 2)
+        );
     }
 }

@@ -65,7 +65,7 @@ async fn one_request_is_one_of_each_metric() {
     let (_app, mesh) = plain("outbound").await;
     mesh.get("/").await;
     mesh.line();
-    let metrics = admin::stats::prometheus(&mesh.proxy);
+    let metrics = admin::prometheus::all(&mesh.proxy);
     let expected = "istio_requests_total{reporter=\"source\",source_workload=\"caller\",\
         source_canonical_service=\"caller\",source_canonical_revision=\"v1\",source_workload_namespace=\"default\",\
         source_principal=\"unknown\",source_app=\"caller\",source_version=\"v1\",source_cluster=\"Kubernetes\",\
@@ -107,7 +107,7 @@ async fn a_destination_learns_who_called() {
         .send(request.header("x-envoy-peer-metadata", metadata))
         .await;
     inbound.line();
-    let metrics = admin::stats::prometheus(&inbound.proxy);
+    let metrics = admin::prometheus::all(&inbound.proxy);
     let line = metrics
         .lines()
         .find(|line| line.starts_with("istio_requests_total{"))
@@ -140,7 +140,7 @@ async fn a_client_that_leaves_is_recorded() {
         line.contains("\" 0 DC downstream_remote_disconnect"),
         "{line}"
     );
-    let metrics = admin::stats::prometheus(&mesh.proxy);
+    let metrics = admin::prometheus::all(&mesh.proxy);
     assert!(
         metrics.contains("response_code=\"0\",grpc_response_status=\"\",response_flags=\"DC\"")
     );
@@ -214,6 +214,39 @@ async fn admin_pages_have_envoys_forms() {
         stats,
         "cluster.outbound|80||web;.upstream_rq_200: 1\ncluster.outbound|80||web;.upstream_rq_total: 1\n"
     );
+    let times = ask(Method::GET, "/stats?filter=web;.upstream_rq_time$").1;
+    assert!(times.contains("upstream_rq_time: P0(nan,"), "{times}");
+    assert!(
+        times.contains(" P99.9(nan,") && times.lines().count() == 1,
+        "{times}"
+    );
+    let none = ask(
+        Method::GET,
+        "/stats?type=Histograms&filter=loopback;.upstream_rq_time",
+    )
+    .1;
+    assert!(
+        none.is_empty() || none.ends_with(": No recorded values\n"),
+        "{none}"
+    );
+    assert_eq!(ask(Method::GET, "/stats?format=cats").0, 400);
+    let prometheus = ask(
+        Method::GET,
+        "/stats?format=prometheus&filter=upstream_rq_time",
+    )
+    .1;
+    let count = "envoy_cluster_upstream_rq_time_count{cluster_name=\"outbound|80||web\"} 1\n";
+    assert!(prometheus.contains(count), "{prometheus}");
+    assert!(ask(Method::GET, "/memory").1.contains("\"allocated\""));
+    assert!(
+        ask(Method::GET, "/init_dump")
+            .1
+            .contains("unready_targets_dumps")
+    );
+    assert!(ask(Method::GET, "/").1.contains("<a href=\"/stats\">"));
+    assert_eq!(ask(Method::GET, "/logging").0, 405);
+    let levels = ask(Method::POST, "/logging?router=debug").1;
+    assert!(levels.starts_with("active loggers:\n") && levels.contains("  router: debug\n"));
     let filtered = ask(Method::GET, "/stats?format=json&filter=upstream_rq_200").1;
     assert!(filtered.contains("\"value\": 1"), "{filtered}");
     assert_eq!(ask(Method::GET, "/stats?filter=(").0, 400);

@@ -224,7 +224,7 @@ async fn grpc_keeps_its_trailers_and_is_counted_by_its_status() {
     assert_eq!(body.trailers().unwrap()["grpc-status"], "5");
     assert_eq!(body.to_bytes(), "\0\0\0\0\x03one\0\0\0\0\x03two");
     mesh.line();
-    let metrics = crate::admin::stats::prometheus(&mesh.proxy);
+    let metrics = crate::admin::prometheus::all(&mesh.proxy);
     let labels = "request_protocol=\"grpc\",response_code=\"200\",grpc_response_status=\"5\"";
     assert!(metrics.contains(labels), "{metrics}");
     for name in [
@@ -390,7 +390,7 @@ async fn tunnels_carry_http_and_tcp() {
         assert!(answer.ends_with(expected), "{target} got {answer:?}");
     }
     assert_eq!(mesh.stat("tcp.echo.downstream_cx_total"), 1);
-    let metrics = crate::admin::stats::prometheus(&mesh.proxy);
+    let metrics = crate::admin::prometheus::all(&mesh.proxy);
     let opened = metrics
         .lines()
         .find(|line| line.starts_with("istio_tcp_connections_opened_total{"));

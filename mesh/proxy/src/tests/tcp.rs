@@ -135,7 +135,7 @@ async fn metrics_grow_while_a_connection_lasts() {
     let mut answer = [0; 5];
     stream.read_exact(&mut answer).await.unwrap();
     let metric = |name: &str| {
-        let metrics = crate::admin::stats::prometheus(&mesh.proxy);
+        let metrics = crate::admin::prometheus::all(&mesh.proxy);
         let line = metrics
             .lines()
             .find(|line| line.starts_with(&format!("{name}{{")));
