@@ -46,7 +46,7 @@ pub use route::{
     StringMatch, ValueMatch, VirtualHost, WeightedCluster,
 };
 pub use snapshot::{Changes, Snapshot, Update};
-pub use telemetry::StatsMatcher;
+pub use telemetry::{AccessLogFormat, SpanProtocol, SpanTag, StatsMatcher, Tracing};
 
 /// Names of the clusters that exist without a service behind them.
 pub mod names {

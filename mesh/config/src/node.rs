@@ -101,8 +101,14 @@ pub struct Node {
     pub workload: Workload,
     /// Write an access log line per request to standard output (Istio's `accessLogFile: /dev/stdout`).
     pub access_log: bool,
+    /// Form of its lines; absent: Istio's default text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log_format: Option<crate::AccessLogFormat>,
     /// Share of requests without an incoming decision that are traced.
     pub trace_sampling: crate::Percent,
+    /// Where spans go; absent: trace headers are passed on, but no span is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<crate::Tracing>,
     /// Which statistics are shown; empty: all.
     #[serde(skip_serializing_if = "crate::StatsMatcher::is_empty")]
     pub stats_inclusion: crate::StatsMatcher,

@@ -189,6 +189,8 @@ impl Compiler {
             access_log: settings.access_log,
             trace_sampling: settings.trace_sampling,
             stats_inclusion: pod.stats_inclusion.clone(),
+            access_log_format: None,
+            tracing: None,
         }
     }
 

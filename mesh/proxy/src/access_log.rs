@@ -1,11 +1,13 @@
-//! The access log: one line per request in Istio's default format, to standard output.
+//! The access log: one line per request or connection, to standard output, in Istio's default
+//! [format](Format) or a configured one.
 //!
 //! A worker gathers lines and hands them to a writer thread soon after; when standard output is
 //! too slow the lines are dropped and counted rather than holding requests up.
 
+mod format;
+
 use std::{
     cell::RefCell,
-    fmt::{self, Write as _},
     io::Write as _,
     net::SocketAddr,
     rc::Rc,
@@ -16,7 +18,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
+
+pub(crate) use format::{Format, Record};
 
 use crate::{exchange::Exchange, request::Downstream, stats::Registry};
 
@@ -112,72 +116,76 @@ impl Buffer {
 
 /// What the log says of a request, copied before the request moves on.
 pub(crate) struct Entry {
+    /// As it was when the request came.
+    format: Arc<Format>,
     pub(crate) start: jiff::Timestamp,
     pub(crate) method: Method,
     pub(crate) path: Box<str>,
     pub(crate) version: Version,
-    pub(crate) forwarded_for: Option<HeaderValue>,
-    pub(crate) user_agent: Option<HeaderValue>,
-    pub(crate) request_id: Option<HeaderValue>,
+    /// The headers that the format needs; `None`: not copied yet.
+    request: Option<Box<[Option<HeaderValue>]>>,
+    response: Box<[Option<HeaderValue>]>,
     pub(crate) authority: Box<str>,
     pub(crate) route: Option<Arc<str>>,
     pub(crate) upstream_local: Option<SocketAddr>,
-    pub(crate) downstream_local: SocketAddr,
-    pub(crate) downstream_remote: SocketAddr,
+    connection: Rc<Downstream>,
 }
 
 impl Entry {
     /// What is known as soon as there is a request.
-    pub(crate) fn new(connection: &Downstream, method: Method, path: &str) -> Self {
+    pub(crate) fn new(connection: &Rc<Downstream>, method: Method, path: &str) -> Self {
         Self {
+            format: connection.worker.shared.log_format.load_full(),
             start: jiff::Timestamp::now(),
             method,
             path: path.into(),
             version: Version::HTTP_11,
-            forwarded_for: None,
-            user_agent: None,
-            request_id: None,
-            authority: "-".into(),
+            request: None,
+            response: Box::default(),
+            authority: "".into(),
             route: None,
             upstream_local: None,
-            downstream_local: connection.local,
-            downstream_remote: connection.remote,
+            connection: connection.clone(),
         }
+    }
+
+    /// Copies what is needed of the request's headers, once.
+    pub(crate) fn take_request(&mut self, headers: &HeaderMap) {
+        self.request
+            .get_or_insert_with(|| self.format.of_request(headers));
+    }
+
+    pub(crate) fn take_response(&mut self, headers: &HeaderMap) {
+        self.response = self.format.of_response(headers);
     }
 
     /// The line of a finished request.
     pub(crate) fn line(&self, exchange: &Exchange, received: u64, duration_ms: u64) -> String {
         let mut line = String::with_capacity(384);
-        let details: &str = match exchange.details.as_ref() {
-            "" => "-",
-            details => details,
-        };
-        // Writing to a String does not fail.
-        let _ = writeln!(
-            line,
-            "[{}] \"{} {} {}\" {} {} {} - \"-\" {} {} {} {} \"{}\" \"{}\" \"{}\" \"{}\" \"{}\" {} {} {} {} - {}",
-            self.start.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"),
-            self.method,
-            self.path,
-            protocol(self.version),
-            exchange.status,
-            exchange.flags,
-            details.replace(' ', "_"),
+        let record = Record {
+            start: self.start,
+            method: Some(self.method.as_str()),
+            path: Some(&self.path),
+            protocol: Some(protocol(self.version)),
+            code: exchange.status,
+            flags: exchange.flags,
+            details: &exchange.details,
             received,
-            exchange.response_body_bytes,
+            sent: exchange.response_body_bytes,
             duration_ms,
-            OrDash(exchange.upstream_time_ms),
-            Header(&self.forwarded_for),
-            Header(&self.user_agent),
-            Header(&self.request_id),
-            self.authority,
-            OrDash(exchange.host.as_ref().map(|host| host.address)),
-            OrDash(exchange.cluster.as_ref().map(|cluster| &cluster.name)),
-            OrDash(self.upstream_local),
-            self.downstream_local,
-            self.downstream_remote,
-            OrDash(self.route.as_deref().filter(|route| !route.is_empty())),
-        );
+            service_time_ms: exchange.upstream_time_ms,
+            authority: Some(&self.authority),
+            upstream_host: exchange.host.as_ref().map(|host| host.address),
+            cluster: exchange.cluster.as_ref().map(|cluster| &*cluster.name),
+            upstream_local: self.upstream_local,
+            downstream_local: Some(self.connection.local),
+            downstream_remote: Some(self.connection.remote),
+            server_name: self.connection.server_name.get().map(String::as_str),
+            route: self.route.as_deref(),
+            request: self.request.as_deref().unwrap_or_default(),
+            response: &self.response,
+        };
+        self.format.write(&record, &mut line);
         line
     }
 }
@@ -188,30 +196,5 @@ pub(crate) fn protocol(version: Version) -> &'static str {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2",
         _ => "HTTP/1.1",
-    }
-}
-
-struct OrDash<T>(Option<T>);
-
-impl<T: fmt::Display> fmt::Display for OrDash<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(value) => value.fmt(f),
-            None => f.write_str("-"),
-        }
-    }
-}
-
-struct Header<'a>(&'a Option<HeaderValue>);
-
-impl fmt::Display for Header<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            // A quote in a header must not end the field.
-            Some(value) => String::from_utf8_lossy(value.as_bytes())
-                .replace('"', "\\\"")
-                .fmt(f),
-            None => f.write_str("-"),
-        }
     }
 }

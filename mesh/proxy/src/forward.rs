@@ -246,6 +246,9 @@ fn finish(
     }
     exchange.details = "via_upstream".into();
     exchange.note_grpc_status(headers);
+    if let Some(log) = &mut exchange.log {
+        log.take_response(headers);
+    }
     let mutations = [&target.response_headers, &route.response_headers];
     if mutations.iter().any(|mutation| !mutation.is_empty()) {
         let received = headers.clone();

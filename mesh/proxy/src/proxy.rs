@@ -32,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) labels: Labels,
     pub(crate) log: access_log::Sink,
+    pub(crate) log_format: ArcSwap<access_log::Format>,
     pub(crate) node: ArcSwap<Node>,
     pub(crate) own_metadata: ArcSwapOption<OwnMetadata>,
     /// Where upstream connections leave from.
@@ -84,6 +85,7 @@ impl Proxy {
             registry: options.registry,
             labels: Labels::default(),
             log: options.log,
+            log_format: ArcSwap::from_pointee(default_format()),
             node: ArcSwap::default(),
             own_metadata: ArcSwapOption::empty(),
             source_address: options.source_address,
@@ -126,6 +128,12 @@ impl Proxy {
         self.shared
             .own_metadata
             .store(OwnMetadata::of(&snapshot.node).map(Arc::new));
+        let format = snapshot.node.access_log_format.as_ref();
+        let format = match format.map(access_log::Format::compile) {
+            None => Ok(default_format()),
+            Some(compiled) => compiled,
+        };
+        let bad_format = format.map(|format| self.shared.log_format.store(format.into()));
         self.shared.node.store(snapshot.node.clone());
         let errors = self
             .config
@@ -139,6 +147,7 @@ impl Proxy {
             .into_iter()
             .map(|(name, error)| format!("route table {name} keeps its last version: {error}"))
             .collect();
+        messages.extend(bad_format.err());
         let config = &self.config;
         let gone = |listening: &Listening, name: &str| {
             let now = config.snapshot.listeners.get(name);
@@ -242,6 +251,10 @@ impl Proxy {
             () = force => {}
         }
     }
+}
+
+fn default_format() -> access_log::Format {
+    access_log::Format::compile(&Default::default()).expect("Istio's format is known")
 }
 
 fn listen(workers: &[UnboundedSender<Command>], listener: &Arc<Listener>) -> io::Result<Listening> {

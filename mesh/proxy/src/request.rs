@@ -41,7 +41,7 @@ pub(crate) struct Downstream {
 
 /// What the phases of a request know of it.
 pub(crate) struct RequestContext<'a> {
-    pub(crate) connection: &'a Downstream,
+    pub(crate) connection: &'a Rc<Downstream>,
     pub(crate) direction: TrafficDirection,
     /// As routed: of the absolute form, `:authority` or `Host`.
     pub(crate) authority: String,
@@ -123,7 +123,13 @@ pub(crate) async fn handle(
     }
     match respond(context, http, &mut exchange, &mut parts, body, upgrade).await {
         Ok(forwarded) => Ok(forwarded.into_response(exchange, head)),
-        Err(reply) => Ok(local(reply, exchange, head)),
+        Err(reply) => {
+            if let Some(log) = &mut exchange.log {
+                // For one that was refused before its headers were prepared.
+                log.take_request(&parts.headers);
+            }
+            Ok(local(reply, exchange, head))
+        }
     }
 }
 
@@ -151,8 +157,7 @@ async fn respond(
     let sampling = worker.shared.node.load().trace_sampling;
     trace_context::propagate(&mut parts.headers, sampling, worker);
     if let Some(log) = &mut exchange.log {
-        log.request_id = parts.headers.get(conventions::X_REQUEST_ID).cloned();
-        log.forwarded_for = parts.headers.get(conventions::X_FORWARDED_FOR).cloned();
+        log.take_request(&parts.headers);
     }
     let view = RequestView {
         method: &parts.method,
@@ -297,10 +302,7 @@ fn note(exchange: &mut Exchange, context: &RequestContext<'_>, parts: &request::
     };
     let mut entry = Entry::new(connection, parts.method.clone(), path);
     entry.version = parts.version;
-    entry.user_agent = parts.headers.get(header::USER_AGENT).cloned();
-    if !context.authority.is_empty() {
-        entry.authority = context.authority.as_str().into();
-    }
+    entry.authority = context.authority.as_str().into();
     exchange.log = Some(Box::new(entry));
 }
 

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    access_log::Record,
     balance,
     config::{Cluster, Destination, Host, Tcp},
     flags::Flags,
@@ -132,7 +133,7 @@ impl<'a> Session<'a> {
                 service: ServiceId::UNKNOWN,
                 flags: Flags::default(),
             },
-            details: "-",
+            details: "",
             received: 0,
             sent: 0,
             observed: true,
@@ -209,28 +210,24 @@ impl Drop for Session<'_> {
         if !worker.shared.node.load().access_log {
             return;
         }
-        let dash = || String::from("-");
-        let address = |address: Option<std::net::SocketAddr>| {
-            address.map_or_else(dash, |address| address.to_string())
+        let mut line = String::with_capacity(256);
+        let record = Record {
+            start: self.start,
+            flags: self.key.flags,
+            details: self.details,
+            received: self.received,
+            sent: self.sent,
+            duration_ms: self.started.elapsed().as_millis() as u64,
+            upstream_host: self.host.as_ref().map(|host| host.address),
+            cluster: self.cluster.map(|cluster| &*cluster.name),
+            upstream_local: self.upstream_local,
+            downstream_local: Some(self.connection.local),
+            downstream_remote: Some(self.connection.remote),
+            server_name: self.connection.server_name.get().map(String::as_str),
+            ..Record::default()
         };
-        worker.log.write(&format!(
-            "[{}] \"- - -\" 0 {} {} - \"-\" {} {} {} - \"-\" \"-\" \"-\" \"-\" \"{}\" {} {} {} {} {} -\n",
-            self.start.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"),
-            self.key.flags,
-            self.details,
-            self.received,
-            self.sent,
-            self.started.elapsed().as_millis(),
-            address(self.host.as_ref().map(|host| host.address)),
-            self.cluster.map_or("-", |cluster| &*cluster.name),
-            address(self.upstream_local),
-            self.connection.local,
-            self.connection.remote,
-            match self.connection.server_name.get().map(String::as_str) {
-                None | Some("") => "-",
-                Some(name) => name,
-            },
-        ));
+        worker.shared.log_format.load().write(&record, &mut line);
+        worker.log.write(&line);
     }
 }
 
