@@ -360,7 +360,13 @@ impl Reading<'_> {
         if !step.checks.is_empty() && step.hints.is_empty() {
             self.mistake(step.line, "a step with a check has `hints`");
         }
-        if step.checks.is_empty() && step.section.typed.iter().any(|t| changes(&t.text)) {
+        if step.checks.is_empty()
+            && step
+                .section
+                .typed
+                .iter()
+                .any(|t| !t.fails && changes(&t.text))
+        {
             self.mistake(
                 step.line,
                 "this step changes the cluster and has no `check`",

@@ -168,16 +168,25 @@ fn sum_of_text(text: &str, name: &Pattern) -> u64 {
         .sum()
 }
 
+/// Where a proxy's admin interface listens: the loopback of a pod with a sidecar, the address of a gateway's.
+fn admin(pod: &Pod) -> Option<String> {
+    if let Some(loopback) = loopback(pod) {
+        return Some(loopback.to_string());
+    }
+    let ip = pod.status.as_ref()?.pod_ip.clone()?;
+    ip.starts_with("127.").then_some(ip)
+}
+
 /// `/stats` of the pod's proxy.
 async fn stats(pod: &Pod) -> anyhow::Result<String> {
-    let Some(loopback) = loopback(pod) else {
+    let Some(address) = admin(pod) else {
         bail!(
             "the proxy of pod {} cannot be asked: its admin interface is reached on the embedded cluster only",
             pod.name_any()
         );
     };
     let http = reqwest::Client::builder().no_proxy().build()?;
-    let url = format!("http://{loopback}:15000/stats");
+    let url = format!("http://{address}:15000/stats");
     let answer = http.get(&url).send().await.with_context(|| url.clone())?;
     Ok(answer.text().await?)
 }
