@@ -153,7 +153,7 @@ pub const KINDS: &[Kind] = &[
         group: NETWORKING,
         versions: ALL,
         columns: &[],
-        carried_out: false,
+        carried_out: true,
         spec: SchemaGenerator::subschema_for::<sidecar::Sidecar>,
     },
     Kind {
@@ -163,7 +163,7 @@ pub const KINDS: &[Kind] = &[
         group: NETWORKING,
         versions: &["v1alpha3"],
         columns: &[],
-        carried_out: false,
+        carried_out: true,
         spec: SchemaGenerator::subschema_for::<envoy_filter::EnvoyFilter>,
     },
     Kind {
@@ -218,7 +218,7 @@ pub const KINDS: &[Kind] = &[
         group: "telemetry.istio.io",
         versions: &["v1", "v1alpha1"],
         columns: &[],
-        carried_out: false,
+        carried_out: true,
         spec: SchemaGenerator::subschema_for::<telemetry::Telemetry>,
     },
     Kind {

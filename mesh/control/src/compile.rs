@@ -14,12 +14,15 @@ mod actions;
 mod clusters;
 mod delegates;
 mod destination_rules;
+mod envoy_filter;
 mod gateway;
 mod gateway_tcp;
 mod host_index;
 mod inbound;
 mod matches;
+mod proxy_settings;
 mod routes;
+mod scope;
 mod services;
 mod sidecar;
 mod tcp_routes;
@@ -32,14 +35,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mesh_api::{DestinationRule, Gateway, Resource, VirtualService};
-use mesh_config::{FilterChain, Node, ProxyId, Role, RouteConfiguration, Snapshot};
+use mesh_api::{
+    DestinationRule, Gateway, Resource, Sidecar, Telemetry, VirtualService,
+    envoy_filter::PatchContext,
+};
+use mesh_config::{FilterChain, ProxyId, Role, RouteConfiguration, Snapshot};
 
 use crate::world::{Objects, Pod, World};
 use host_index::HostIndex;
+use scope::Scope;
 use services::Services;
 
 pub(crate) use clusters::ClusterView;
+pub(crate) use envoy_filter::complaints as complaints_about_filter;
 pub(crate) use gateway::shared_hosts;
 
 /// What a proxy is told; `None` while its pod is unknown. For one proxy alone: pushes use a
@@ -57,10 +65,13 @@ pub(crate) struct RouteView {
     chains: Vec<FilterChain>,
 }
 
+/// Namespace of the callers, the Sidecar that limits what they see, and the EnvoyFilters for them.
+type ScopeId = (String, Option<crate::world::Key>, Vec<crate::world::Key>);
+
 #[derive(Default)]
 struct Views {
-    clusters: HashMap<String, Arc<ClusterView>>,
-    routes: HashMap<(String, Labels), Arc<RouteView>>,
+    clusters: HashMap<ScopeId, Arc<ClusterView>>,
+    routes: HashMap<(ScopeId, Labels), Arc<RouteView>>,
 }
 
 /// Compiles one version of the world for any number of proxies.
@@ -75,6 +86,9 @@ pub struct Compiler {
     on_mesh_tcp: HostIndex<VirtualService>,
     destination_rules: HostIndex<DestinationRule>,
     gateways: Vec<Arc<Resource<Gateway>>>,
+    sidecars: Vec<Arc<Resource<Sidecar>>>,
+    envoy_filters: Vec<envoy_filter::Filter>,
+    telemetries: Vec<Arc<Resource<Telemetry>>>,
     /// Some rule asks for the labels or the namespace of the caller.
     asks_for_labels: bool,
     views: Mutex<Views>,
@@ -91,10 +105,11 @@ impl Compiler {
         Self {
             on_mesh: HostIndex::new(&virtual_services, virtual_hosts::mesh_hosts),
             on_mesh_tcp: HostIndex::new(&virtual_services, virtual_hosts::mesh_tcp_hosts),
-            destination_rules: HostIndex::new(&oldest_first(&world.destination_rules), |rule| {
-                vec![&rule.host]
-            }),
+            destination_rules: HostIndex::new(&destination_rules(&world), |rule| vec![&rule.host]),
             gateways: oldest_first(&world.gateways),
+            sidecars: oldest_first(&world.sidecars),
+            envoy_filters: envoy_filter::in_order(&world),
+            telemetries: oldest_first(&world.telemetries),
             services: Services::new(&world),
             virtual_services,
             asks_for_labels,
@@ -136,20 +151,34 @@ impl Compiler {
     /// What a proxy is told; `None` while its pod is unknown.
     pub fn snapshot(&self, proxy: &ProxyId) -> Option<Snapshot> {
         let pod = self.world.pod(&proxy.namespace, &proxy.pod)?;
-        let shared = self.cluster_view(&proxy.namespace);
+        let scope = match proxy.role {
+            Role::Sidecar => Scope::of(&self.sidecars, pod),
+            Role::Router => Scope::whole(&pod.namespace),
+        };
+        let scope = scope.with_filters(&self.envoy_filters, pod);
+        let shared = self.cluster_view(&scope);
         let mut snapshot = Snapshot {
             version: self.version,
-            node: Arc::new(self.node(proxy, pod)),
+            node: Arc::new(proxy_settings::node(self, proxy, pod)),
             clusters: shared.clusters.clone(),
             endpoints: shared.endpoints.clone(),
             ..Snapshot::default()
         };
         match proxy.role {
             Role::Sidecar => {
-                sidecar::outbound(self, proxy, pod, &mut snapshot);
-                inbound::inbound(self, proxy, pod, &mut snapshot);
+                sidecar::outbound(self, &scope, proxy, pod, &mut snapshot);
+                inbound::inbound(self, &scope, proxy, pod, &mut snapshot);
+                let of_inbound = |name: &str| name.starts_with("inbound|");
+                scope.patch_routes(
+                    PatchContext::SidecarInbound,
+                    &mut snapshot.routes,
+                    of_inbound,
+                );
             }
-            Role::Router => gateway::gateway(self, proxy, pod, &mut snapshot),
+            Role::Router => {
+                gateway::gateway(self, proxy, pod, &mut snapshot);
+                scope.patch_routes(scope.outbound(), &mut snapshot.routes, |_| true);
+            }
         }
         Some(snapshot)
     }
@@ -180,46 +209,43 @@ impl Compiler {
             .collect()
     }
 
-    fn node(&self, proxy: &ProxyId, pod: &Pod) -> Node {
-        let settings = &self.world.settings;
-        Node {
-            id: proxy.node_id(),
-            cluster_id: "Kubernetes".into(),
-            workload: (*pod.workload).clone(),
-            access_log: settings.access_log,
-            trace_sampling: settings.trace_sampling,
-            stats_inclusion: pod.stats_inclusion.clone(),
-            access_log_format: None,
-            tracing: None,
-        }
+    /// The services that callers see, one per host.
+    fn seen(&self, scope: &Scope) -> Vec<Arc<crate::world::Service>> {
+        let seen = self.services.seen_from(&scope.namespace);
+        seen.filter_map(|service| scope.view(service)).collect()
     }
 
-    fn cluster_view(&self, namespace: &str) -> Arc<ClusterView> {
+    fn cluster_view(&self, scope: &Scope) -> Arc<ClusterView> {
+        let id = scope.id();
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = views
-            .clusters
-            .entry(namespace.to_owned())
-            .or_insert_with(|| {
-                let mut view = clusters::outbound(self, namespace);
-                if let Some(before) = self.previous.clusters.get(namespace) {
-                    share(&mut view.clusters, &before.clusters);
-                    share(&mut view.endpoints, &before.endpoints);
+        let view = views.clusters.entry(id.clone()).or_insert_with(|| {
+            let mut view = clusters::outbound(self, scope);
+            if !scope.filters().is_empty() {
+                for cluster in view.clusters.values_mut() {
+                    let cluster = Arc::make_mut(cluster);
+                    envoy_filter::patch_cluster(scope.filters(), scope.outbound(), cluster);
                 }
-                Arc::new(view)
-            });
+            }
+            if let Some(before) = self.previous.clusters.get(&id) {
+                share(&mut view.clusters, &before.clusters);
+                share(&mut view.endpoints, &before.endpoints);
+            }
+            Arc::new(view)
+        });
         view.clone()
     }
 
-    fn route_view(&self, pod: &Pod) -> Arc<RouteView> {
+    fn route_view(&self, scope: &Scope, pod: &Pod) -> Arc<RouteView> {
         let labels = if self.asks_for_labels {
             pod.labels.clone()
         } else {
             Labels::new()
         };
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (pod.namespace.clone(), labels);
+        let key = (scope.id(), labels);
         let view = views.routes.entry(key).or_insert_with_key(|key| {
-            let mut view = sidecar::shared(self, pod);
+            let mut view = sidecar::shared(self, scope, pod);
+            scope.patch_routes(scope.outbound(), &mut view.routes, |_| true);
             if let Some(before) = self.previous.routes.get(key) {
                 share(&mut view.routes, &before.routes);
             }
@@ -233,6 +259,17 @@ pub(crate) fn oldest_first<T>(objects: &Objects<Resource<T>>) -> Vec<Arc<Resourc
     let mut sorted: Vec<_> = objects.values().cloned().collect();
     sorted.sort_by(|a, b| a.metadata.precedence().cmp(&b.metadata.precedence()));
     sorted
+}
+
+fn destination_rules(world: &World) -> Vec<Arc<Resource<DestinationRule>>> {
+    let mut rules = oldest_first(&world.destination_rules);
+    let default = &world.settings.destination_rule_export_to;
+    for rule in rules.iter_mut().filter(|_| !default.is_empty()) {
+        if rule.spec.export_to.is_empty() {
+            Arc::make_mut(rule).spec.export_to.clone_from(default);
+        }
+    }
+    rules
 }
 
 /// Some block of the rules asks for the labels of the caller.

@@ -158,7 +158,11 @@ impl State {
             Entry::Service(service) => set(&mut world.services, key, service),
             Entry::Slice(slice) => set(&mut world.slices, key, slice),
             Entry::Pod(pod) => set(&mut world.pods, key, pod),
-            Entry::Settings(settings) => {
+            Entry::Settings(Err(error)) => {
+                tracing::error!("{error}; what was in force stays");
+                false
+            }
+            Entry::Settings(Ok(settings)) => {
                 for complaint in &settings.complaints {
                     tracing::warn!("{complaint}");
                 }

@@ -30,7 +30,7 @@ pub(crate) enum Entry {
     Service(Option<Service>),
     Slice(Option<EndpointSlice>),
     Pod(Option<Pod>),
-    Settings(MeshSettings),
+    Settings(Result<MeshSettings, String>),
     Istio(Value),
 }
 

@@ -24,7 +24,7 @@ pub(crate) use entry::{named, selected, services as services_of_entry};
 pub use pod::Pod;
 pub(crate) use pod::{PROXY_CONTAINER, owner};
 pub use service::{Protocol, Service, ServicePort, TargetPort};
-pub use settings::{MeshSettings, OutboundPolicy};
+pub use settings::{MeshSettings, OutboundPolicy, Providers};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -69,6 +69,9 @@ pub enum WorldError {
     /// An Istio resource does not fit its type.
     #[error(transparent)]
     Istio(#[from] mesh_api::ParseError),
+    /// The mesh-wide settings cannot be read.
+    #[error("{0}")]
+    Settings(String),
     /// A Kubernetes object does not fit its type.
     #[error("{kind}: {source}")]
     Kubernetes {
@@ -115,7 +118,7 @@ impl World {
             }
             "ConfigMap" if object["metadata"]["name"] == "istio" => {
                 let mesh = object["data"]["mesh"].as_str().unwrap_or_default();
-                self.settings = Arc::new(MeshSettings::read(mesh));
+                self.settings = Arc::new(MeshSettings::read(mesh).map_err(WorldError::Settings)?);
             }
             "VirtualService" => {
                 let parsed = mesh_api::parse(kind, object)?;

@@ -25,7 +25,7 @@ const RETRY_ON: &[&str] = &[
 const RETRIES: u32 = 2;
 
 /// The retries of routes that do not set their own.
-pub(super) fn default_retry() -> RetryPolicy {
+fn istios_retry() -> RetryPolicy {
     RetryPolicy {
         retry_on: RETRY_ON.iter().map(|word| (*word).to_owned()).collect(),
         num_retries: RETRIES,
@@ -38,6 +38,7 @@ pub(super) fn default_retry() -> RetryPolicy {
 /// nothing that is carried out (a delegate), and disappears.
 pub(super) fn action(
     rule: &HttpRoute,
+    default_retry: Option<&api::HttpRetry>,
     cluster: impl Fn(&api::Destination) -> String,
 ) -> Option<RouteAction> {
     if let Some(redirect) = &rule.redirect {
@@ -86,7 +87,7 @@ pub(super) fn action(
                 .timeout
                 .map(|timeout| timeout.0)
                 .filter(|timeout| !timeout.is_zero()),
-            retry: retry(rule.retries.as_ref()),
+            retry: retry(rule.retries.as_ref().or(default_retry)),
             rewrite: rewrite(rule),
             mirrors: mirrors(rule, &cluster),
             hash_policy: Vec::new(),
@@ -164,9 +165,9 @@ fn redirect(from: &api::HttpRedirect) -> Redirect {
     }
 }
 
-/// Numbers among the conditions are status codes, which need their own condition to count.
-fn retry(from: Option<&api::HttpRetry>) -> Option<RetryPolicy> {
-    let mut policy = default_retry();
+/// Absent: Istio's own. Numbers among the conditions are status codes, which need their own condition to count.
+pub(super) fn retry(from: Option<&api::HttpRetry>) -> Option<RetryPolicy> {
+    let mut policy = istios_retry();
     let Some(from) = from else {
         return Some(policy);
     };

@@ -7,7 +7,7 @@ use mesh_config::{
     Cluster, ClusterLoadAssignment, Discovery, Endpoint, ServiceRef, UpstreamProtocol, names,
 };
 
-use super::{Compiler, destination_rules::lookup, services::Instance};
+use super::{Compiler, destination_rules::lookup, scope::Scope, services::Instance};
 use crate::world::{Protocol, Resolution, Service, ServicePort, selects};
 
 /// What all proxies of a namespace share of clusters.
@@ -17,7 +17,8 @@ pub(crate) struct ClusterView {
 }
 
 /// A cluster for each service, port and subset, and those that stand for no service.
-pub(super) fn outbound(compiler: &Compiler, namespace: &str) -> ClusterView {
+pub(super) fn outbound(compiler: &Compiler, scope: &Scope) -> ClusterView {
+    let namespace = scope.namespace.as_str();
     let mut view = ClusterView {
         clusters: BTreeMap::new(),
         endpoints: BTreeMap::new(),
@@ -29,7 +30,7 @@ pub(super) fn outbound(compiler: &Compiler, namespace: &str) -> ClusterView {
         view.clusters
             .insert(name.into(), Arc::new(serviceless(name, discovery)));
     }
-    for service in compiler.services.seen_from(namespace) {
+    for service in &compiler.seen(scope) {
         let rule = lookup(
             &compiler.destination_rules,
             namespace,
@@ -48,6 +49,9 @@ pub(super) fn outbound(compiler: &Compiler, namespace: &str) -> ClusterView {
                     service: Some(service_ref(service)),
                     ..Cluster::new(&name, discovery(service))
                 };
+                if let Some(limit) = compiler.world.settings.connect_timeout {
+                    cluster.connect_timeout = limit;
+                }
                 rule.policy(port.number, subset).apply(&mut cluster);
                 view.clusters.insert(name.clone(), Arc::new(cluster));
                 if service.resolution == Resolution::Passthrough {

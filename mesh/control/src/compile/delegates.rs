@@ -13,7 +13,11 @@ use crate::world::World;
 /// All VirtualServices, oldest first, with the rules of delegates in the place of what names them.
 pub(super) fn expanded(world: &World) -> Vec<Arc<Resource<VirtualService>>> {
     let mut all = oldest_first(&world.virtual_services);
+    let default = &world.settings.virtual_service_export_to;
     for resource in &mut all {
+        if resource.spec.export_to.is_empty() && !default.is_empty() {
+            Arc::make_mut(resource).spec.export_to.clone_from(default);
+        }
         let rules = &resource.spec.http;
         if resource.spec.hosts.is_empty() || rules.iter().all(|rule| rule.delegate.is_none()) {
             continue;

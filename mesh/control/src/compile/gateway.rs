@@ -245,6 +245,6 @@ fn https_redirect() -> Route {
     };
     Route {
         action: RouteAction::Redirect(redirect),
-        ..forward("", "", false)
+        ..forward("", "", None)
     }
 }

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use mesh_api::sidecar::IstioIngressListener;
 use mesh_config::{
     Accept, Cluster, ClusterLoadAssignment, Discovery, Endpoint, FilterChain,
     HttpConnectionManager, Interception, LbPolicy, Listener, NetworkFilter, ProxyId, RetryPolicy,
@@ -18,6 +19,7 @@ use super::{
     clusters::{service_ref, serviceless, upstream_protocol},
     destination_rules::lookup,
     routes::forward,
+    scope::Scope,
     traffic_policy::Policy,
 };
 use crate::world::{Pod, Protocol, Service, ServicePort, TargetPort};
@@ -31,19 +33,27 @@ const OWN_PORTS: [u16; 7] = [15000, 15001, 15004, 15006, 15020, 15021, 15090];
 /// A port of the workload: what is spoken there, and the service that leads to it.
 struct Port<'a> {
     protocol: Protocol,
+    /// Where the workload listens, when that is another port.
+    at: Option<u16>,
     service: Option<(&'a Service, &'a ServicePort)>,
 }
 
 /// Adds a listener per port of the workload (or one that takes redirected connections), and the
 /// cluster that leads to the workload.
-pub(super) fn inbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot: &mut Snapshot) {
+pub(super) fn inbound(
+    compiler: &Compiler,
+    scope: &Scope,
+    proxy: &ProxyId,
+    pod: &Pod,
+    snapshot: &mut Snapshot,
+) {
     let workload_at = match proxy.interception {
         Interception::Door { loopback } => loopback,
         Interception::Redirect => proxy.address,
         Interception::None => return,
     };
     let mut chains = Vec::new();
-    for (number, port) in ports(compiler, pod) {
+    for (number, port) in declared(scope).unwrap_or_else(|| ports(compiler, pod)) {
         add_cluster(compiler, number, &port, workload_at, pod, snapshot);
         let filter = add_routes(number, &port, snapshot);
         chains.push((
@@ -102,6 +112,24 @@ pub(super) fn inbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot:
     }
 }
 
+/// The ports that a Sidecar declares, which are then all.
+fn declared<'a>(scope: &Scope) -> Option<BTreeMap<u16, Port<'a>>> {
+    let ingress = &scope.sidecar()?.ingress;
+    let port = |listener: &IstioIngressListener| {
+        let number = u16::try_from(listener.port.number).ok()?;
+        let word = listener.port.protocol.to_ascii_lowercase();
+        let word = (!word.is_empty()).then_some(word);
+        let at = listener.default_endpoint.rsplit_once(':');
+        let port = Port {
+            protocol: Protocol::of(word.as_deref(), &listener.port.name, number),
+            at: at.and_then(|(_, port)| port.parse().ok()),
+            service: None,
+        };
+        Some((number, port))
+    };
+    (!ingress.is_empty()).then(|| ingress.iter().filter_map(port).collect())
+}
+
 /// Target ports of the services of a pod and, where no service leads, the ports that its
 /// containers declare.
 fn ports<'a>(compiler: &'a Compiler, pod: &'a Pod) -> BTreeMap<u16, Port<'a>> {
@@ -111,6 +139,7 @@ fn ports<'a>(compiler: &'a Compiler, pod: &'a Pod) -> BTreeMap<u16, Port<'a>> {
             if let Some(number) = target_port(port, pod) {
                 let value = Port {
                     protocol: port.protocol,
+                    at: None,
                     service: Some((&**service, port)),
                 };
                 ports.entry(number).or_insert(value);
@@ -121,6 +150,7 @@ fn ports<'a>(compiler: &'a Compiler, pod: &'a Pod) -> BTreeMap<u16, Port<'a>> {
         let protocol = Protocol::of(None, name, *number);
         ports.entry(*number).or_insert(Port {
             protocol,
+            at: None,
             service: None,
         });
     }
@@ -157,6 +187,7 @@ fn add_cluster(
         service: port.service.map(|(service, _)| service_ref(service)),
         ..Cluster::new(&name, Discovery::Eds)
     };
+    let at = port.at.unwrap_or(number);
     if let Some((service, port)) = port.service {
         let rules = &compiler.destination_rules;
         let rule = lookup(rules, &pod.namespace, &service.host, &service.namespace);
@@ -168,7 +199,7 @@ fn add_cluster(
         // What the workload speaks is not for its callers to change.
         cluster.protocol = spoken;
     }
-    let address = SocketAddr::new(workload_at, number);
+    let address = SocketAddr::new(workload_at, at);
     let endpoint = Endpoint::new(address, pod.workload.clone());
     let assignment = ClusterLoadAssignment {
         cluster_name: name.clone(),
@@ -190,7 +221,7 @@ fn add_routes(number: u16, port: &Port<'_>, snapshot: &mut Snapshot) -> NetworkF
         .map(|(service, port)| format!("{}:{}/*", service.host, port.number));
     let mut route = Route {
         decorator: decorator.unwrap_or_default(),
-        ..forward("default", &name, false)
+        ..forward("default", &name, None)
     };
     if let RouteAction::Forward(forward) = &mut route.action {
         forward.retry = inbound_retry(port.protocol);

@@ -5,12 +5,13 @@ use mesh_api::{
     virtual_service::{Destination, HttpRoute},
 };
 use mesh_config::{
-    Forward, HeaderMutation, PathMatch, Route, RouteAction, RouteMatch, WeightedCluster, names,
+    Forward, HeaderMutation, PathMatch, RetryPolicy, Route, RouteAction, RouteMatch,
+    WeightedCluster, names,
 };
 
 use super::{
     Compiler,
-    actions::{action, cors, default_retry, fault, mutation},
+    actions::{action, cors, fault, mutation, retry},
     matches::{Context, is_catch_all, route_match},
 };
 
@@ -24,7 +25,8 @@ pub(super) fn of_virtual_service(
     let owner = &resource.metadata.namespace;
     for rule in &resource.spec.http {
         let cluster = |to: &Destination| destination_cluster(compiler, to, owner, context.port);
-        let Some(action) = action(rule, cluster) else {
+        let default_retry = compiler.world.settings.default_retry.as_ref();
+        let Some(action) = action(rule, default_retry, cluster) else {
             continue;
         };
         let blocks: Vec<_> = if rule.r#match.is_empty() {
@@ -60,16 +62,21 @@ pub(super) fn of_virtual_service(
 }
 
 /// The only route of a service without a VirtualService.
-pub(super) fn default_route(host: &Host, port: u16) -> Route {
+pub(super) fn default_route(compiler: &Compiler, host: &Host, port: u16) -> Route {
+    let retries = retry(compiler.world.settings.default_retry.as_ref());
     Route {
         name: "default".into(),
         decorator: format!("{host}:{port}/*"),
-        ..forward("default", &names::outbound(port, "", host.as_str()), true)
+        ..forward(
+            "default",
+            &names::outbound(port, "", host.as_str()),
+            retries,
+        )
     }
 }
 
 /// Everything to one cluster.
-pub(super) fn forward(name: &str, cluster: &str, retries: bool) -> Route {
+pub(super) fn forward(name: &str, cluster: &str, retry: Option<RetryPolicy>) -> Route {
     Route {
         name: name.into(),
         matches: RouteMatch::any(),
@@ -81,7 +88,7 @@ pub(super) fn forward(name: &str, cluster: &str, retries: bool) -> Route {
                 response_headers: HeaderMutation::default(),
             }],
             timeout: None,
-            retry: retries.then(default_retry),
+            retry,
             rewrite: None,
             mirrors: Vec::new(),
             hash_policy: Vec::new(),

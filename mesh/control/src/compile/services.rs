@@ -51,22 +51,22 @@ impl Services {
             .partition(|service| service.external_name.is_some());
         for service in own {
             let more: Vec<_> = selected(&service.selector, &service.namespace, entries).collect();
-            services.add(if more.is_empty() {
-                service.clone()
-            } else {
-                Arc::new(Service {
+            let service = match more.is_empty() {
+                true => service.clone(),
+                false => Arc::new(Service {
                     entries: more,
                     ..(**service).clone()
-                })
-            });
+                }),
+            };
+            services.add(service, world);
         }
         for resource in oldest_first(&world.service_entries) {
             for service in services_of_entry(&resource, entries) {
-                services.add(Arc::new(service));
+                services.add(Arc::new(service), world);
             }
         }
         for service in other_names {
-            services.add_other_name(service);
+            services.add_other_name(service, world);
         }
         for slice in world.slices.values() {
             let key = (slice.namespace.clone(), slice.service.clone());
@@ -77,14 +77,18 @@ impl Services {
         services
     }
 
-    fn add(&mut self, service: Arc<Service>) {
+    fn add(&mut self, mut service: Arc<Service>, world: &World) {
+        let default = &world.settings.service_export_to;
+        if service.export_to.is_empty() && !default.is_empty() {
+            Arc::make_mut(&mut service).export_to.clone_from(default);
+        }
         let indices = self.by_host.entry(service.host.clone()).or_default();
         indices.push(self.all.len());
         self.all.push(service);
     }
 
     /// An ExternalName Service: another name of a service of the mesh, else a service found by DNS.
-    fn add_other_name(&mut self, service: &Arc<Service>) {
+    fn add_other_name(&mut self, service: &Arc<Service>, world: &World) {
         let Some(target) = &service.external_name else {
             return;
         };
@@ -93,11 +97,14 @@ impl Services {
                 let alias = (service.name.clone(), service.namespace.clone());
                 Arc::make_mut(&mut self.all[*index]).aliases.push(alias);
             }
-            None => self.add(Arc::new(Service {
-                resolution: Resolution::Dns,
-                entries: vec![named(target.as_str(), &service.namespace)],
-                ..(**service).clone()
-            })),
+            None => {
+                let by_name = Service {
+                    resolution: Resolution::Dns,
+                    entries: vec![named(target.as_str(), &service.namespace)],
+                    ..(**service).clone()
+                };
+                self.add(Arc::new(by_name), world);
+            }
         }
     }
 

@@ -15,8 +15,9 @@ use mesh_config::{
 use super::{
     Compiler, RouteView,
     matches::Context,
+    scope::Scope,
     tcp_routes::{self, Place},
-    virtual_hosts::{catch_all, domains, has_other_hosts, speaker, table},
+    virtual_hosts::{catch_all, domains, egress_cluster, has_other_hosts, speaker, table},
 };
 use crate::world::{OutboundPolicy, Pod, Protocol, Service, ServicePort};
 
@@ -27,13 +28,19 @@ const OUTBOUND_PORT: u16 = 15001;
 const UNKNOWN_PORTS: &str = "allow_any";
 
 /// Adds the outbound listener and the route tables behind it.
-pub(super) fn outbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot: &mut Snapshot) {
+pub(super) fn outbound(
+    compiler: &Compiler,
+    scope: &Scope,
+    proxy: &ProxyId,
+    pod: &Pod,
+    snapshot: &mut Snapshot,
+) {
     let (address, accept) = match proxy.interception {
         Interception::Door { loopback } => (loopback, Accept::HttpProxy),
         Interception::Redirect => (IpAddr::from([0, 0, 0, 0]), Accept::Redirected),
         Interception::None => return,
     };
-    let view = compiler.route_view(pod);
+    let view = compiler.route_view(scope, pod);
     snapshot.routes.extend(view.routes.clone());
     let listener = Listener {
         name: "virtualOutbound".into(),
@@ -48,8 +55,8 @@ pub(super) fn outbound(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot
 }
 
 /// What sidecars of one namespace (and, where rules ask for labels, of the same labels) share.
-pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
-    let seen: Vec<&Arc<Service>> = compiler.services.seen_from(&pod.namespace).collect();
+pub(super) fn shared(compiler: &Compiler, scope: &Scope, pod: &Pod) -> RouteView {
+    let seen: Vec<Arc<Service>> = compiler.seen(scope);
     let mut anywhere = Vec::new();
     let mut chains = Vec::new();
     let mut routes = BTreeMap::new();
@@ -58,7 +65,7 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
 
     // Services that are told apart by where the client wants to go.
     for service in &seen {
-        let rules = speaker(&compiler.on_mesh_tcp, &pod.namespace, &service.host);
+        let rules = speaker(&compiler.on_mesh_tcp, scope, &service.host);
         let mut destinations = domains(service, &pod.namespace);
         destinations.extend(service.ranges().cloned());
         let host = service.host.to_string();
@@ -118,10 +125,11 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
                 Protocol::Sniff => {
                     add(table(
                         compiler,
+                        scope,
                         pod,
                         name.clone(),
                         port.number,
-                        std::iter::once(*service),
+                        std::iter::once(service),
                     ));
                     let http = HttpConnectionManager {
                         stat_prefix: stat_prefix(port.number),
@@ -152,15 +160,21 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
         .flat_map(|service| service.ports.iter().filter(is_http))
         .map(|port| port.number)
         .collect();
-    if has_other_hosts(compiler, pod) {
+    if has_other_hosts(compiler, scope, pod) {
         ports.insert(80);
     }
     for number in ports {
         let services = seen
             .iter()
-            .copied()
             .filter(|service| service.port(number).as_ref().is_some_and(is_http));
-        add(table(compiler, pod, number.to_string(), number, services));
+        add(table(
+            compiler,
+            scope,
+            pod,
+            number.to_string(),
+            number,
+            services,
+        ));
         chains.push(FilterChain {
             name: format!("0.0.0.0_{number}"),
             destination_port: Some(number),
@@ -176,9 +190,9 @@ pub(super) fn shared(compiler: &Compiler, pod: &Pod) -> RouteView {
     chains.extend(anywhere);
     add(RouteConfiguration {
         name: UNKNOWN_PORTS.into(),
-        virtual_hosts: vec![catch_all(compiler)],
+        virtual_hosts: vec![catch_all(compiler, scope)],
     });
-    chains.push(unknown_ports(compiler));
+    chains.push(unknown_ports(compiler, scope));
     RouteView { routes, chains }
 }
 
@@ -186,10 +200,10 @@ fn stat_prefix(port: u16) -> String {
     format!("outbound_0.0.0.0_{port}")
 }
 
-fn unknown_ports(compiler: &Compiler) -> FilterChain {
-    let cluster = match compiler.world.settings.outbound {
-        OutboundPolicy::AllowAny => names::PASSTHROUGH_CLUSTER,
-        OutboundPolicy::RegistryOnly => names::BLACK_HOLE_CLUSTER,
+fn unknown_ports(compiler: &Compiler, scope: &Scope) -> FilterChain {
+    let cluster = match scope.outbound_policy(&compiler.world) {
+        OutboundPolicy::AllowAny => egress_cluster(compiler, scope, 0),
+        OutboundPolicy::RegistryOnly => names::BLACK_HOLE_CLUSTER.into(),
     };
     FilterChain {
         name: "virtualOutbound-catchall-tcp".into(),
@@ -201,7 +215,7 @@ fn unknown_ports(compiler: &Compiler) -> FilterChain {
                 stat_prefix: "outbound_catchall".into(),
                 route_config: UNKNOWN_PORTS.into(),
             },
-            tcp: TcpProxy::to(cluster),
+            tcp: TcpProxy::to(&cluster),
         },
     }
 }

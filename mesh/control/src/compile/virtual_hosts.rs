@@ -9,7 +9,8 @@ use super::{
     Compiler,
     host_index::HostIndex,
     matches::Context,
-    routes::{default_route, forward, of_virtual_service},
+    routes::{default_route, destination_cluster, forward, of_virtual_service},
+    scope::Scope,
     visibility::visible,
 };
 use crate::world::{OutboundPolicy, Pod, Service};
@@ -36,7 +37,7 @@ fn on_mesh(spec: &VirtualService, has_rules: bool) -> Vec<&str> {
 /// The VirtualService that speaks for a service: of those that name it most specifically the oldest.
 pub(super) fn speaker<'a>(
     rules: &'a HostIndex<VirtualService>,
-    namespace: &str,
+    scope: &Scope,
     host: &'a Host,
 ) -> Option<&'a Arc<Resource<VirtualService>>> {
     let mut best = None;
@@ -46,8 +47,8 @@ pub(super) fn speaker<'a>(
         let seen = visible(
             &resource.spec.export_to,
             &resource.metadata.namespace,
-            namespace,
-        );
+            &scope.namespace,
+        ) && scope.sees_rule(&resource.metadata.namespace, host);
         if seen && (best.is_none() || rank > best_rank) {
             best = Some(resource);
             best_rank = rank;
@@ -59,6 +60,7 @@ pub(super) fn speaker<'a>(
 /// The route table of an outbound HTTP port.
 pub(super) fn table<'a>(
     compiler: &Compiler,
+    scope: &Scope,
     pod: &Pod,
     name: String,
     port: u16,
@@ -74,16 +76,16 @@ pub(super) fn table<'a>(
         .map(|service| VirtualHost {
             name: format!("{}:{port}", service.host),
             domains: domains(service, &pod.namespace),
-            routes: match speaker(&compiler.on_mesh, &pod.namespace, &service.host) {
+            routes: match speaker(&compiler.on_mesh, scope, &service.host) {
                 Some(resource) => of_virtual_service(compiler, resource, &context),
-                None => vec![default_route(&service.host, port)],
+                None => vec![default_route(compiler, &service.host, port)],
             },
         })
         .collect();
     if name == PORT_OF_OTHER_HOSTS.to_string() {
-        hosts.extend(other_hosts(compiler, &context));
+        hosts.extend(other_hosts(compiler, scope, &context));
     }
-    hosts.push(catch_all(compiler));
+    hosts.push(catch_all(compiler, scope));
     RouteConfiguration {
         name,
         virtual_hosts: hosts,
@@ -91,7 +93,7 @@ pub(super) fn table<'a>(
 }
 
 /// Hosts of VirtualServices that are no service: on port 80 alone.
-fn other_hosts(compiler: &Compiler, context: &Context<'_>) -> Vec<VirtualHost> {
+fn other_hosts(compiler: &Compiler, scope: &Scope, context: &Context<'_>) -> Vec<VirtualHost> {
     let mut seen = BTreeSet::new();
     let mut hosts = Vec::new();
     for resource in &compiler.virtual_services {
@@ -111,7 +113,8 @@ fn other_hosts(compiler: &Compiler, context: &Context<'_>) -> Vec<VirtualHost> {
                         .all()
                         .iter()
                         .any(|service| host.covers(&service.host)));
-            if !known && seen.insert(host.clone()) {
+            let seen_here = scope.sees_rule(&resource.metadata.namespace, &host);
+            if !known && seen_here && seen.insert(host.clone()) {
                 hosts.push(VirtualHost {
                     name: format!("{host}:{}", context.port),
                     domains: vec![host.to_string()],
@@ -124,22 +127,26 @@ fn other_hosts(compiler: &Compiler, context: &Context<'_>) -> Vec<VirtualHost> {
 }
 
 /// Whether sidecars of a namespace need the table of port 80 though no service has that port.
-pub(super) fn has_other_hosts(compiler: &Compiler, pod: &Pod) -> bool {
+pub(super) fn has_other_hosts(compiler: &Compiler, scope: &Scope, pod: &Pod) -> bool {
     let context = Context {
         gateway: &GatewayRef::Mesh,
         port: PORT_OF_OTHER_HOSTS,
         labels: &pod.labels,
         namespace: &pod.namespace,
     };
-    !other_hosts(compiler, &context).is_empty()
+    !other_hosts(compiler, scope, &context).is_empty()
 }
 
 /// Host names without a virtual host of their own.
-pub(super) fn catch_all(compiler: &Compiler) -> VirtualHost {
-    let (name, route) = match compiler.world.settings.outbound {
+pub(super) fn catch_all(compiler: &Compiler, scope: &Scope) -> VirtualHost {
+    let (name, route) = match scope.outbound_policy(&compiler.world) {
         OutboundPolicy::AllowAny => (
             "allow_any",
-            forward("allow_any", names::PASSTHROUGH_CLUSTER, false),
+            forward(
+                "allow_any",
+                &egress_cluster(compiler, scope, PORT_OF_OTHER_HOSTS),
+                None,
+            ),
         ),
         OutboundPolicy::RegistryOnly => {
             let refuse = RouteAction::DirectResponse(DirectResponse {
@@ -151,7 +158,7 @@ pub(super) fn catch_all(compiler: &Compiler) -> VirtualHost {
                 "block_all",
                 Route {
                     action: refuse,
-                    ..forward("block_all", "", false)
+                    ..forward("block_all", "", None)
                 },
             )
         }
@@ -160,6 +167,17 @@ pub(super) fn catch_all(compiler: &Compiler) -> VirtualHost {
         name: name.into(),
         domains: vec!["*".into()],
         routes: vec![route],
+    }
+}
+
+/// Where traffic to unknown hosts goes that may leave.
+pub(super) fn egress_cluster(compiler: &Compiler, scope: &Scope, port: u16) -> String {
+    let policy = scope
+        .sidecar()
+        .and_then(|spec| spec.outbound_traffic_policy.as_ref());
+    match policy.and_then(|policy| policy.egress_proxy.as_ref()) {
+        Some(to) => destination_cluster(compiler, to, &scope.namespace, port),
+        None => names::PASSTHROUGH_CLUSTER.into(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::compile::complaints_about_filter;
+
 /// Fields that have no effect, as paths from the object; `[]` stands for every item of a list.
 const FIELDS: &[(&str, &[&str])] = &[
     (
@@ -18,6 +20,33 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("DestinationRule", &["spec.workloadSelector"]),
     ("ServiceEntry", &["spec.subjectAltNames"]),
     ("WorkloadEntry", &["spec.network"]),
+    (
+        "Sidecar",
+        &[
+            "spec.inboundConnectionPool",
+            "spec.ingress[].bind",
+            "spec.ingress[].captureMode",
+            "spec.ingress[].tls",
+            "spec.ingress[].connectionPool",
+            "spec.egress[].bind",
+            "spec.egress[].captureMode",
+        ],
+    ),
+    (
+        "Telemetry",
+        &[
+            "spec.targetRef",
+            "spec.targetRefs",
+            "spec.metrics",
+            "spec.accessLogging[].match",
+            "spec.accessLogging[].filter",
+            "spec.tracing[].match",
+            "spec.tracing[].customTags",
+            "spec.tracing[].useRequestIdForTraceSampling",
+            "spec.tracing[].enableIstioTags",
+            "spec.tracing[].disableContextPropagation",
+        ],
+    ),
     (
         "Gateway",
         &["spec.servers[].bind", "spec.servers[].defaultEndpoint"],
@@ -59,6 +88,11 @@ pub(super) fn of_object(kind: &str, object: &Value) -> Vec<String> {
     match kind {
         "DestinationRule" => traffic_policies(object, &mut found),
         "Gateway" => servers(object, &mut found),
+        "EnvoyFilter" => {
+            return mesh_api::parse(kind, object)
+                .map(|parsed| complaints_about_filter(&parsed.resource.spec))
+                .unwrap_or_default();
+        }
         "VirtualService" => claims(object, &mut found),
         _ => {}
     }
@@ -210,7 +244,7 @@ mod tests {
 
     #[test]
     fn whole_kinds_are_named() {
-        assert_eq!(paths("Telemetry", json!({})), ["Telemetry"]);
+        assert_eq!(paths("ProxyConfig", json!({})), ["ProxyConfig"]);
         assert!(paths("Unknown", json!({})).is_empty());
     }
 }

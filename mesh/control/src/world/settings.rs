@@ -1,6 +1,8 @@
 //! The mesh-wide settings: key `mesh` of the ConfigMap `istio`.
 
+use mesh_api::{Duration, destination_rule::LocalityLbSetting, virtual_service::HttpRetry};
 use mesh_config::Percent;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// What becomes of traffic to hosts that the mesh does not know.
@@ -14,7 +16,7 @@ pub enum OutboundPolicy {
 }
 
 /// The settings that are honoured, and what else was found.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MeshSettings {
     /// `accessLogFile` is `/dev/stdout`.
     pub access_log: bool,
@@ -22,84 +24,223 @@ pub struct MeshSettings {
     pub outbound: OutboundPolicy,
     /// `defaultConfig.tracing.sampling` while `enableTracing` is on; Istio's default is 1 %.
     pub trace_sampling: Percent,
+    /// `defaultHttpRetryPolicy`: for routes that say nothing of retries; absent: Istio's own.
+    pub default_retry: Option<HttpRetry>,
+    /// `enableAutoMtls`: mutual TLS where both sides can.
+    pub auto_mtls: bool,
+    /// `localityLbSetting`: for DestinationRules without one.
+    pub locality_lb: Option<LocalityLbSetting>,
+    /// `connectTimeout`: for DestinationRules without one.
+    pub connect_timeout: Option<std::time::Duration>,
+    /// `defaultServiceExportTo`; empty: everybody.
+    pub service_export_to: Vec<String>,
+    /// `defaultVirtualServiceExportTo`; empty: everybody.
+    pub virtual_service_export_to: Vec<String>,
+    /// `defaultDestinationRuleExportTo`; empty: everybody.
+    pub destination_rule_export_to: Vec<String>,
+    /// Names of `extensionProviders` that write access logs to standard output, and that take spans.
+    pub providers: Providers,
     /// What is not honoured, each with the reason.
     pub complaints: Vec<String>,
 }
 
-impl MeshSettings {
-    /// From YAML. What cannot be read or is unknown becomes a complaint, never a silence.
-    pub fn read(yaml: &str) -> Self {
-        let mut settings = Self::default();
-        let mesh: Value = match serde_norway::from_str(yaml) {
-            Ok(mesh) => mesh,
-            Err(error) => {
-                settings.complaints.push(format!(
-                    "ConfigMap istio, key mesh: {error}; defaults are used"
-                ));
-                return settings;
-            }
-        };
-        let mut tracing = false;
-        let mut sampling = 1.0;
-        for (path, value) in leaves(&mesh) {
-            let known = match (path.as_str(), value) {
-                ("accessLogFile", Value::String(file)) => {
-                    settings.access_log = file == "/dev/stdout";
-                    file.is_empty() || file == "/dev/stdout"
-                }
-                ("outboundTrafficPolicy.mode", Value::String(mode)) => match mode.as_str() {
-                    "ALLOW_ANY" => true,
-                    "REGISTRY_ONLY" => {
-                        settings.outbound = OutboundPolicy::RegistryOnly;
-                        true
-                    }
-                    _ => false,
-                },
-                ("enableTracing", Value::Bool(on)) => {
-                    tracing = *on;
-                    true
-                }
-                ("defaultConfig.tracing.sampling", Value::Number(percent)) => {
-                    sampling = percent.as_f64().unwrap_or(-1.0);
-                    Percent::from_percent(sampling).is_some()
-                }
-                ("rootNamespace", Value::String(name)) => name == crate::ROOT_NAMESPACE,
-                ("trustDomain", Value::String(name)) => name == "cluster.local",
-                _ => false,
-            };
-            if !known {
-                settings.complaints.push(format!(
-                    "ConfigMap istio, key mesh: {path}: {value} is not carried out"
-                ));
-            }
+/// Who takes what workloads report, by the names that Telemetry knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Providers {
+    /// Access logs to standard output; `envoy` is always one.
+    pub access_logs: Vec<String>,
+    /// Spans.
+    pub tracing: Vec<String>,
+}
+
+/// Fields of Istio's MeshConfig that are honoured.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct MeshConfig {
+    access_log_file: String,
+    access_log_encoding: String,
+    outbound_traffic_policy: OutboundTrafficPolicy,
+    enable_tracing: bool,
+    enable_auto_mtls: Option<bool>,
+    enable_prometheus_merge: Option<bool>,
+    root_namespace: Option<String>,
+    trust_domain: Option<String>,
+    default_config: DefaultConfig,
+    default_http_retry_policy: Option<HttpRetry>,
+    locality_lb_setting: Option<LocalityLbSetting>,
+    connect_timeout: Option<Duration>,
+    default_service_export_to: Vec<String>,
+    default_virtual_service_export_to: Vec<String>,
+    default_destination_rule_export_to: Vec<String>,
+    extension_providers: Vec<Provider>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct OutboundTrafficPolicy {
+    mode: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DefaultConfig {
+    hold_application_until_proxy_starts: Option<bool>,
+    tracing: Tracing,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Tracing {
+    sampling: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Provider {
+    name: String,
+    envoy_file_access_log: Option<FileAccessLog>,
+    opentelemetry: Option<Value>,
+    zipkin: Option<Value>,
+    prometheus: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FileAccessLog {
+    path: String,
+}
+
+impl Default for MeshSettings {
+    fn default() -> Self {
+        Self {
+            access_log: false,
+            outbound: OutboundPolicy::AllowAny,
+            trace_sampling: Percent::ZERO,
+            default_retry: None,
+            auto_mtls: true,
+            locality_lb: None,
+            connect_timeout: None,
+            service_export_to: Vec::new(),
+            virtual_service_export_to: Vec::new(),
+            destination_rule_export_to: Vec::new(),
+            providers: Providers::default(),
+            complaints: Vec::new(),
         }
-        if tracing {
-            settings.trace_sampling = Percent::from_percent(sampling).unwrap_or_default();
-        }
-        settings
     }
 }
 
-/// Every scalar with its dotted path.
-fn leaves(value: &Value) -> Vec<(String, &Value)> {
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .flat_map(|(name, value)| {
-                leaves(value).into_iter().map(move |(path, leaf)| {
-                    (
-                        if path.is_empty() {
-                            name.clone()
-                        } else {
-                            format!("{name}.{path}")
-                        },
-                        leaf,
-                    )
-                })
+impl MeshSettings {
+    /// From YAML. What is unknown or not honoured becomes a complaint, never a silence.
+    ///
+    /// # Errors
+    /// A value of the wrong type: with the field, so that what was in force may stay.
+    pub fn read(yaml: &str) -> Result<Self, String> {
+        let mut complaints = Vec::new();
+        let mesh: MeshConfig = if yaml.trim().is_empty() {
+            MeshConfig::default()
+        } else {
+            let from = serde_norway::Deserializer::from_str(yaml);
+            serde_ignored::deserialize(from, |path| {
+                complaints.push(format!("{path} is not carried out"));
             })
-            .collect(),
-        Value::Null => Vec::new(),
-        leaf => vec![(String::new(), leaf)],
+            .map_err(|error| format!("ConfigMap istio, key mesh: {error}"))?
+        };
+        let mut settings = Self {
+            access_log: mesh.access_log_file == "/dev/stdout",
+            auto_mtls: mesh.enable_auto_mtls.unwrap_or(true),
+            default_retry: mesh.default_http_retry_policy,
+            locality_lb: mesh.locality_lb_setting,
+            connect_timeout: mesh.connect_timeout.map(|limit| limit.0),
+            service_export_to: mesh.default_service_export_to,
+            virtual_service_export_to: mesh.default_virtual_service_export_to,
+            destination_rule_export_to: mesh.default_destination_rule_export_to,
+            ..Self::default()
+        };
+        let mut refuse = |wrong: bool, field: &str, value: &str| {
+            if wrong {
+                complaints.push(format!("{field}: {value:?} is not carried out"));
+            }
+        };
+        let file = mesh.access_log_file.as_str();
+        refuse(
+            !file.is_empty() && !settings.access_log,
+            "accessLogFile",
+            file,
+        );
+        let encoding = mesh.access_log_encoding.as_str();
+        refuse(
+            !matches!(encoding, "" | "TEXT"),
+            "accessLogEncoding",
+            encoding,
+        );
+        match mesh.outbound_traffic_policy.mode.as_str() {
+            "" | "ALLOW_ANY" => {}
+            "REGISTRY_ONLY" => settings.outbound = OutboundPolicy::RegistryOnly,
+            other => refuse(true, "outboundTrafficPolicy.mode", other),
+        }
+        let sampling = mesh.default_config.tracing.sampling.unwrap_or(1.0);
+        match Percent::from_percent(sampling) {
+            Some(share) if mesh.enable_tracing => settings.trace_sampling = share,
+            Some(_) => {}
+            None => refuse(
+                true,
+                "defaultConfig.tracing.sampling",
+                &sampling.to_string(),
+            ),
+        }
+        let root = mesh.root_namespace.unwrap_or(crate::ROOT_NAMESPACE.into());
+        refuse(root != crate::ROOT_NAMESPACE, "rootNamespace", &root);
+        let trust = mesh.trust_domain.unwrap_or("cluster.local".into());
+        refuse(trust != "cluster.local", "trustDomain", &trust);
+        // The proxy starts before the application, and its metrics are merged, always.
+        let hold = mesh.default_config.hold_application_until_proxy_starts;
+        refuse(
+            hold == Some(false),
+            "defaultConfig.holdApplicationUntilProxyStarts",
+            "false",
+        );
+        refuse(
+            mesh.enable_prometheus_merge == Some(false),
+            "enablePrometheusMerge",
+            "false",
+        );
+        for provider in mesh.extension_providers {
+            match provider {
+                Provider {
+                    envoy_file_access_log: Some(log),
+                    name,
+                    ..
+                } => {
+                    let path = log.path.as_str();
+                    let stdout = matches!(path, "" | "/dev/stdout");
+                    refuse(!stdout, "extensionProviders.envoyFileAccessLog.path", path);
+                    settings
+                        .providers
+                        .access_logs
+                        .extend(stdout.then_some(name));
+                }
+                Provider {
+                    opentelemetry: Some(_),
+                    name,
+                    ..
+                }
+                | Provider {
+                    zipkin: Some(_),
+                    name,
+                    ..
+                } => {
+                    settings.providers.tracing.push(name);
+                }
+                Provider {
+                    prometheus: Some(_),
+                    ..
+                } => {}
+                other => refuse(true, "extensionProviders", &other.name),
+            }
+        }
+        let named = |text| format!("ConfigMap istio, key mesh: {text}");
+        settings.complaints = complaints.into_iter().map(named).collect();
+        Ok(settings)
     }
 }
 
@@ -110,15 +251,35 @@ mod tests {
     #[test]
     fn honours_what_it_knows_and_complains_about_the_rest() {
         let settings = MeshSettings::read(
-            "accessLogFile: /dev/stdout\nenableTracing: true\ndefaultConfig: {tracing: {sampling: 50}, concurrency: 2}\n\
-             outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n",
-        );
-        assert!(settings.access_log);
+            "accessLogFile: /dev/stdout\nenableTracing: true\nenableAutoMtls: false\n\
+             defaultConfig: {tracing: {sampling: 50}, concurrency: 2}\n\
+             outboundTrafficPolicy: {mode: REGISTRY_ONLY}\ndefaultServiceExportTo: [\".\"]\n\
+             defaultHttpRetryPolicy: {attempts: 5, retryOn: \"503\", perTryTimeout: 2s}\n\
+             extensionProviders: [{name: log, envoyFileAccessLog: {path: /dev/stdout}}, {name: x, datadog: {}}]\n\
+             rootNamespace: elsewhere\n",
+        )
+        .unwrap();
+        assert!(settings.access_log && !settings.auto_mtls);
         assert_eq!(settings.outbound, OutboundPolicy::RegistryOnly);
         assert_eq!(settings.trace_sampling.millionths(), 500_000);
+        assert_eq!(settings.default_retry.unwrap().attempts, Some(5));
+        assert_eq!(settings.service_export_to, ["."]);
+        assert_eq!(settings.providers.access_logs, ["log"]);
         assert_eq!(
             settings.complaints,
-            ["ConfigMap istio, key mesh: defaultConfig.concurrency: 2 is not carried out"]
+            [
+                "ConfigMap istio, key mesh: defaultConfig.concurrency is not carried out",
+                "ConfigMap istio, key mesh: extensionProviders.1.datadog is not carried out",
+                "ConfigMap istio, key mesh: rootNamespace: \"elsewhere\" is not carried out",
+                "ConfigMap istio, key mesh: extensionProviders: \"x\" is not carried out",
+            ]
         );
+        assert_eq!(MeshSettings::read(""), Ok(MeshSettings::default()));
+    }
+
+    #[test]
+    fn a_wrong_type_is_named() {
+        let error = MeshSettings::read("enableTracing: perhaps\n").unwrap_err();
+        assert!(error.contains("enableTracing"), "{error}");
     }
 }

@@ -1,0 +1,85 @@
+//! What a proxy is told of itself: the mesh's settings, and what Telemetry says for its pod.
+
+use mesh_api::{Resource, Telemetry, WorkloadSelector, telemetry::AccessLogging};
+use mesh_config::{Node, Percent, ProxyId};
+
+use super::Compiler;
+use crate::{
+    ROOT_NAMESPACE,
+    world::{Pod, selects},
+};
+
+/// The provider of access logs that is always there: the proxy's standard output.
+const STANDARD_OUTPUT: &str = "envoy";
+
+pub(super) fn node(compiler: &Compiler, proxy: &ProxyId, pod: &Pod) -> Node {
+    let settings = &compiler.world.settings;
+    let nearest = nearest_first(compiler, pod);
+    let logging = nearest
+        .iter()
+        .map(|t| &t.spec.access_logging)
+        .find(|all| !all.is_empty());
+    let sampling = nearest
+        .iter()
+        .flat_map(|telemetry| &telemetry.spec.tracing)
+        .find_map(|tracing| {
+            let off = tracing.disable_span_reporting == Some(true);
+            if off {
+                Some(0.0)
+            } else {
+                tracing.random_sampling_percentage
+            }
+        });
+    Node {
+        id: proxy.node_id(),
+        cluster_id: "Kubernetes".into(),
+        workload: (*pod.workload).clone(),
+        access_log: match logging {
+            Some(entries) => logs(compiler, entries),
+            None => settings.access_log,
+        },
+        trace_sampling: sampling
+            .and_then(Percent::from_percent)
+            .unwrap_or(settings.trace_sampling),
+        stats_inclusion: pod.stats_inclusion.clone(),
+        ..Node::default()
+    }
+}
+
+/// The Telemetry resources that are for a pod: its own, its namespace's, the mesh's; of several the
+/// oldest.
+fn nearest_first<'a>(compiler: &'a Compiler, pod: &Pod) -> Vec<&'a Resource<Telemetry>> {
+    let of = |namespace: &str, selecting: bool| {
+        compiler.telemetries.iter().find(|telemetry| {
+            let labels = telemetry.spec.selector.as_ref().map(selector_labels);
+            telemetry.metadata.namespace == namespace
+                && telemetry.spec.target_refs.is_empty()
+                && telemetry.spec.target_ref.is_none()
+                && match labels.filter(|labels| !labels.is_empty()) {
+                    Some(labels) => selecting && selects(labels, &pod.labels),
+                    None => !selecting,
+                }
+        })
+    };
+    let own = [of(&pod.namespace, true), of(&pod.namespace, false)];
+    let root = of(ROOT_NAMESPACE, false).filter(|_| pod.namespace != ROOT_NAMESPACE);
+    own.into_iter()
+        .chain([root])
+        .flatten()
+        .map(|telemetry| &**telemetry)
+        .collect()
+}
+
+fn selector_labels(selector: &WorkloadSelector) -> &super::Labels {
+    &selector.match_labels
+}
+
+/// Some entry writes to standard output.
+fn logs(compiler: &Compiler, entries: &[AccessLogging]) -> bool {
+    let known = &compiler.world.settings.providers.access_logs;
+    let writes = |name: &str| name == STANDARD_OUTPUT || known.iter().any(|known| known == name);
+    entries.iter().any(|entry| {
+        entry.disabled != Some(true)
+            && (entry.providers.is_empty() || entry.providers.iter().any(|p| writes(&p.name)))
+    })
+}
