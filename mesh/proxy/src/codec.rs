@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Request;
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::{
     body::{Body, Incoming},
     server::conn::{http1, http2},
@@ -92,7 +92,6 @@ where
 {
     let drain = connection.worker.shared.drain.clone();
     let open = Open::new(protocol, &connection);
-    // Errors of a connection were recorded by the exchange that they ended, if there was one.
     match protocol {
         Protocol::Nothing => {}
         Protocol::Http2 => {
@@ -130,7 +129,18 @@ where
                 service_fn(move |request: Request<Incoming>| {
                     let bad = watch.has_both_lengths(request.body().is_end_stream());
                     let bad = bad.then_some(malformed::BOTH_LENGTHS);
-                    request::handle(connection.clone(), request, bad)
+                    let (connection, drain) = (connection.clone(), drain.clone());
+                    async move {
+                        let mut response = request::handle(connection, request, bad).await;
+                        if let Ok(response) = &mut response
+                            && drain.is_cancelled()
+                            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+                        {
+                            let close = HeaderValue::from_static("close");
+                            response.headers_mut().insert(header::CONNECTION, close);
+                        }
+                        response
+                    }
                 })
             };
             let serving = http1::Builder::new()
@@ -140,16 +150,9 @@ where
                 .max_buf_size(READ_BUFFER)
                 .serve_connection(io, service)
                 .with_upgrades();
-            let mut serving = pin!(serving);
-            let ended = tokio::select! {
-                biased;
-                ended = serving.as_mut() => Some(ended),
-                () = drain.cancelled() => None,
-            };
-            if ended.is_none() {
-                serving.as_mut().graceful_shutdown();
-                let _ = serving.await;
-            }
+            // Its error was recorded by the exchange that it ended, if there was one. A connection
+            // that drains is closed by its next answer, not under a request that is on its way.
+            let _ = serving.await;
             if let Some(status) = watch.refused() {
                 malformed::record(&connection, open.stats(&connection), status);
             }

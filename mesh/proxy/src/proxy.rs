@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -24,6 +24,9 @@ use crate::{
     stats::{Registry, istio::Labels},
     worker::Worker,
 };
+
+/// Without traffic for so long, a proxy that drains is not needed any more.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// What all threads of a proxy share.
 pub(crate) struct Shared {
@@ -228,8 +231,29 @@ impl Proxy {
         });
     }
 
+    /// Asks clients to go elsewhere: answers close their connections, HTTP/2 ones say so. New
+    /// connections are still taken, since not all clients know yet. Returns when nobody has come
+    /// for a while and nothing is under way, at the latest after `limit`.
+    pub(crate) fn drain(&self, limit: Duration) -> impl Future<Output = ()> + use<> {
+        self.shared.drain.cancel();
+        let registry = self.shared.registry.clone();
+        async move {
+            let end = tokio::time::Instant::now() + limit;
+            let mut before = registry.traffic();
+            while tokio::time::Instant::now() < end {
+                let pause = tokio::time::Instant::now() + QUIET;
+                tokio::time::sleep_until(pause.min(end)).await;
+                let now = registry.traffic();
+                if now.active == 0 && now.total == before.total {
+                    return;
+                }
+                before = now;
+            }
+        }
+    }
+
     /// Stops accepting, lets requests finish within `limit`, and ends the workers.
-    pub(crate) async fn shut_down(mut self, limit: std::time::Duration) {
+    pub(crate) async fn shut_down(mut self, limit: Duration) {
         self.close_listeners(false);
         self.shared.drain.cancel();
         self.workers.clear();
@@ -288,7 +312,7 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> 
     for _ in 1..ATTEMPTS {
         match socket::listen(address, shared) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                std::thread::sleep(Duration::from_millis(10));
             }
             bound => return bound,
         }

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -113,17 +114,36 @@ async fn run_local(args: Args) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
         () = lifecycle.quit.cancelled() => {}
     }
-    lifecycle.draining.store(true, Relaxed);
-    let proxy = control.proxy.borrow_mut().take();
-    if let Some(proxy) = proxy {
-        tokio::select! {
-            () = proxy.shut_down(args.drain()) => {}
-            // Asked twice: at once.
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    let leave = leave(&control, args.drain());
+    tokio::select! {
+        () = leave => {}
+        // Asked twice: at once.
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Not ready any more; clients are asked to go elsewhere, for `limit` at most; then what is still
+/// under way is given the rest of that time. `/quitquitquit` asks nobody.
+async fn leave(control: &Control, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    control.lifecycle.draining.store(true, Relaxed);
+    if !control.lifecycle.quit.is_cancelled() {
+        let drained = control
+            .proxy
+            .borrow()
+            .as_ref()
+            .map(|proxy| proxy.drain(limit));
+        if let Some(drained) = drained {
+            drained.await;
+        }
+    }
+    let proxy = control.proxy.borrow_mut().take();
+    if let Some(proxy) = proxy {
+        let rest = deadline.saturating_duration_since(Instant::now());
+        proxy.shut_down(rest).await;
+    }
 }
 
 /// Applies updates as they come.

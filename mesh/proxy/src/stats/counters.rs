@@ -225,9 +225,30 @@ impl Registry {
         all(&self.http)
     }
 
+    /// Requests and TCP connections of all listeners.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let mut traffic = Traffic::default();
+        for (_, http) in self.all_http() {
+            traffic.total += http.downstream_rq_total.get();
+            traffic.active += http.downstream_rq_active.get();
+        }
+        for (_, tcp) in self.all_tcp() {
+            traffic.total += tcp.downstream_cx_total.get();
+            traffic.active += tcp.downstream_cx_active.get();
+        }
+        traffic
+    }
+
     pub(crate) fn all_tcp(&self) -> Vec<(String, Arc<TcpStats>)> {
         all(&self.tcp)
     }
+}
+
+/// What there was, and what is under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) total: u64,
+    pub(crate) active: u64,
 }
 
 fn named<T: Default>(map: &Mutex<BTreeMap<String, Arc<T>>>, name: &str) -> Arc<T> {

@@ -102,6 +102,50 @@ async fn a_drain_lets_requests_finish_and_has_an_end() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_drains_still_answers_and_asks_clients_to_go() {
+    let app = App::start("web").await;
+    let routes = json!([forward("web", json!({}))]);
+    let mesh = Mesh::start(snapshot("inbound", routes, &[("web", &[app.address])]));
+    let mut kept = tokio::net::TcpStream::connect(mesh.address("http"))
+        .await
+        .unwrap();
+    let mut ask = async |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: web\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut kept, request.as_bytes())
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"web") {
+            let read = tokio::io::AsyncReadExt::read_buf(&mut kept, &mut answer);
+            assert!(read.await.unwrap() > 0, "closed");
+        }
+        String::from_utf8(answer).unwrap()
+    };
+    assert!(!ask("/before").await.contains("connection: close"));
+    let drained = tokio::spawn(mesh.proxy.drain(Duration::from_secs(20)));
+    // A connection that was idle, and a new one.
+    assert!(ask("/idle").await.contains("connection: close"));
+    assert_eq!(mesh.get("/new").await.header("connection"), Some("close"));
+    let slow = Request::get("/delay/900").header("host", "web");
+    let slow = tokio::spawn(send(
+        mesh.address("http"),
+        slow.body(Full::default()).unwrap(),
+    ));
+    mesh.until(|| mesh.stat("http.test.downstream_rq_active") == 1)
+        .await;
+    tokio::select! {
+        _ = drained => panic!("a request is under way"),
+        answer = slow => assert_eq!(answer.unwrap().status, 200),
+    }
+    let started = std::time::Instant::now();
+    mesh.proxy.drain(Duration::from_secs(20)).await;
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "nobody comes any more"
+    );
+}
+
+#[tokio::test]
 async fn a_listener_may_be_renamed_on_its_address() {
     let app = App::start("web").await;
     let routes = json!([forward("web", json!({}))]);
