@@ -2,12 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use mesh_config::{ProxyId, Update};
-use tokio::{net::TcpStream, sync::mpsc::Sender, time::timeout};
+use tokio::{sync::mpsc::Sender, time::timeout};
+
+use crate::client;
 
 /// Connecting and the answer's head must be done within this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,13 +30,8 @@ pub(crate) struct Discovery {
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DiscoveryError {
-    #[error("{0:?} is not an http:// address")]
-    Address(String),
-    #[error("cannot connect to {address}")]
-    Connect {
-        address: String,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Connect(#[from] client::ConnectError),
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Timeout,
     #[error("the stream broke")]
@@ -106,34 +102,13 @@ impl Discovery {
     }
 
     async fn open(&self) -> Result<Incoming, DiscoveryError> {
-        let bad = |text: &str| DiscoveryError::Address(text.to_owned());
-        let to: Uri = self.address.parse().map_err(|_| bad(&self.address))?;
-        let authority = to.authority().ok_or_else(|| bad(&self.address))?;
-        let dial = match &self.through {
-            Some(proxy) => {
-                let uri: Uri = proxy.parse().map_err(|_| bad(proxy))?;
-                host_and_port(&uri).ok_or_else(|| bad(proxy))?
-            }
-            None => host_and_port(&to).ok_or_else(|| bad(&self.address))?,
-        };
-        let stream = TcpStream::connect((dial.0.as_str(), dial.1)).await;
-        let stream = stream.map_err(|source| DiscoveryError::Connect {
-            address: format!("{}:{}", dial.0, dial.1),
-            source,
-        })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Its error reaches the body.
-        tokio::spawn(connection);
         let node = serde_json::to_string(&self.identity)?;
-        let path = format!("/v1/config?node={}", percent_encode(&node));
-        let target = match self.through {
-            Some(_) => format!("http://{authority}{path}"),
-            None => path,
-        };
-        let mut request = Request::new(Empty::<bytes::Bytes>::new());
-        *request.uri_mut() = target.parse().map_err(|_| bad(&self.address))?;
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad(&self.address))?;
-        request.headers_mut().insert(header::HOST, host);
+        let node = percent_encode(&node);
+        let address = self.address.trim_end_matches('/');
+        let address = format!("{address}/v1/config?node={node}");
+        let nothing = Empty::<bytes::Bytes>::new();
+        let opening = client::open(&address, self.through.as_deref(), nothing);
+        let (mut sender, mut request) = opening.await?;
         // Read each time: tokens are rotated. Whether one is needed is for the server to say.
         if let Ok(token) = tokio::fs::read_to_string(&self.token).await
             && let Ok(bearer) = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
@@ -146,14 +121,6 @@ impl Discovery {
             status => Err(DiscoveryError::Status(status)),
         }
     }
-}
-
-fn host_and_port(uri: &Uri) -> Option<(String, u16)> {
-    if uri.scheme_str() != Some("http") {
-        return None;
-    }
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-    Some((host.to_owned(), uri.port_u16().unwrap_or(80)))
 }
 
 fn percent_encode(text: &str) -> String {

@@ -11,6 +11,7 @@ use crate::{
     config::{Cluster, Host},
     flags::Flags,
     grpc::Messages,
+    spans::Span,
     stats::{
         HttpStats,
         istio::{HttpKey, PeerId, Reporter, ServiceId},
@@ -26,6 +27,8 @@ pub(crate) struct Exchange {
     http: Arc<HttpStats>,
     /// The access log's copy of the request; `None` when nothing is logged.
     pub(crate) log: Option<Box<Entry>>,
+    /// Of a traced request, when there is a collector.
+    pub(crate) span: Option<Box<Span>>,
     /// Who called, on inbound.
     pub(crate) source: PeerId,
     pub(crate) grpc: bool,
@@ -71,6 +74,7 @@ impl Exchange {
             direction,
             http,
             log: None,
+            span: None,
             source: PeerId::UNKNOWN,
             grpc: false,
             status: 0,
@@ -176,6 +180,13 @@ impl Exchange {
         series
             .response_bytes
             .record(1000 * (self.response_header_bytes + self.response_body_bytes));
+        if let Some(span) = self.span.take() {
+            let sizes = (received, self.response_body_bytes);
+            let shared = &self.worker.shared;
+            if shared.spans.try_send(span.finish(self, sizes)).is_err() {
+                shared.registry.server.spans_dropped.add(1);
+            }
+        }
         if let Some(entry) = self.log.take() {
             let line = entry.line(self, received, millis);
             self.worker.log.write(&line);

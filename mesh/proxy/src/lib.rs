@@ -11,7 +11,7 @@
 //!                                    └─ forward ─┬─ balance ─ pool ─► upstream
 //!                                                └─ retry, outlier
 //!          downstream ◄─ body ◄─ reply, rewrite, upgrade
-//!                          └─ exchange ─► stats, access_log
+//!                          └─ exchange ─► stats, access_log, spans
 //! ```
 //!
 //! **Threads.** The control thread holds the configuration stream, the admin interface and the
@@ -33,6 +33,7 @@ mod agent;
 mod args;
 mod balance;
 mod body;
+mod client;
 mod codec;
 mod config;
 mod conventions;
@@ -62,6 +63,7 @@ mod serve;
 mod sni;
 mod sniff;
 mod socket;
+mod spans;
 mod stats;
 mod tcp;
 #[cfg(test)]

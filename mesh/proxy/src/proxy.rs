@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mesh_config::{self as model, Node, ProxyId, Snapshot};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     dns,
     metadata::OwnMetadata,
     socket,
+    spans::{self, Span},
     stats::{Registry, istio::Labels},
     worker::Worker,
 };
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) labels: Labels,
     pub(crate) log: access_log::Sink,
+    /// Finished spans, for the exporter.
+    pub(crate) spans: Sender<Span>,
     pub(crate) log_format: ArcSwap<access_log::Format>,
     pub(crate) node: ArcSwap<Node>,
     pub(crate) own_metadata: ArcSwapOption<OwnMetadata>,
@@ -63,6 +66,8 @@ pub(crate) struct Options {
 pub(crate) struct Proxy {
     pub(crate) shared: Arc<Shared>,
     pub(crate) config: Config,
+    /// For whoever exports them.
+    pub(crate) spans: Option<Receiver<Span>>,
     names: dns::Names,
     workers: Vec<UnboundedSender<Command>>,
     threads: Vec<JoinHandle<()>>,
@@ -82,12 +87,14 @@ impl Proxy {
     /// Starts the workers; there is nothing to accept on yet.
     pub(crate) fn start(options: Options) -> io::Result<Self> {
         let (loopback_http, loopback_tcp) = loopback(&options.registry);
+        let (told, spans) = spans::queue();
         let shared = Arc::new(Shared {
             identity: options.identity,
             started: Instant::now(),
             registry: options.registry,
             labels: Labels::default(),
             log: options.log,
+            spans: told,
             log_format: ArcSwap::from_pointee(default_format()),
             node: ArcSwap::default(),
             own_metadata: ArcSwapOption::empty(),
@@ -100,6 +107,7 @@ impl Proxy {
         let mut proxy = Self {
             shared,
             config: Config::default(),
+            spans: Some(spans),
             names: dns::Names::default(),
             workers: Vec::new(),
             threads: Vec::new(),

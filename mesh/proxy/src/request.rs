@@ -22,7 +22,9 @@ use crate::{
     forward::{self, Forwarded},
     path,
     reply::LocalReply,
-    rewrite, trace_context,
+    rewrite,
+    spans::Span,
+    trace_context,
     worker::Worker,
 };
 
@@ -154,8 +156,16 @@ async fn respond(
     }
     let client = context.connection.remote.ip();
     conventions::prepare_request(&mut parts.headers, context.direction, client, worker);
-    let sampling = worker.shared.node.load().trace_sampling;
-    trace_context::propagate(&mut parts.headers, sampling, worker);
+    let node = worker.shared.node.load();
+    let ids = trace_context::propagate(&mut parts.headers, node.trace_sampling, worker);
+    if let (Some(ids), Some(tracing)) = (ids, &node.tracing)
+        && !exchange.unobserved
+    {
+        let url = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let authority = &context.authority;
+        let span = Span::begin(ids, &worker.shared, tracing, parts, authority, url);
+        exchange.span = Some(span);
+    }
     if let Some(log) = &mut exchange.log {
         log.take_request(&parts.headers);
     }
@@ -173,6 +183,9 @@ async fn respond(
     };
     if let Some(log) = &mut exchange.log {
         log.route = Some(route.name.clone());
+    }
+    if let Some(span) = &mut exchange.span {
+        span.routed(route.decorator.as_ref(), client);
     }
     if let Action::Forward(forward) = &route.action {
         forward::select(forward, worker, exchange);

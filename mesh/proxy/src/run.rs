@@ -22,9 +22,11 @@ use crate::{
     admin::{self, Lifecycle},
     agent::Agent,
     args::Args,
+    client,
     discovery::Discovery,
     proxy::{Options, Proxy},
     serve::{self, Page},
+    spans,
     stats::Registry,
 };
 
@@ -69,6 +71,9 @@ async fn run_local(args: Args) -> anyhow::Result<()> {
         registry,
         seed: None,
     })?;
+    if let Some(spans) = proxy.spans.take() {
+        spawn_local(spans::export(proxy.shared.clone(), spans));
+    }
     if let Some(path) = &args.config {
         let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         let snapshot: Snapshot = serde_json::from_slice(&text)
@@ -98,9 +103,7 @@ async fn run_local(args: Args) -> anyhow::Result<()> {
         let (updates, received) = mpsc::channel(WAITING_UPDATES);
         let discovery = Discovery {
             address: args.discovery_address.clone(),
-            through: ["http_proxy", "HTTP_PROXY"]
-                .into_iter()
-                .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty())),
+            through: client::through(),
             identity,
             token: args.token_path(),
         };

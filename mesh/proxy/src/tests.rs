@@ -10,4 +10,5 @@ mod outlier;
 mod protocol;
 mod resilience;
 mod routing;
+mod spans;
 mod tcp;

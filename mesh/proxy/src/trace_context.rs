@@ -12,14 +12,29 @@ const PARENT: HeaderName = HeaderName::from_static("x-b3-parentspanid");
 const SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Rewrites the tracing headers of a request for the next hop. With sampling off, requests that
-/// carry no trace start none.
-pub(crate) fn propagate(headers: &mut HeaderMap, sampling: Percent, worker: &Worker) {
-    let b3 = headers.contains_key(&TRACE_ID);
+/// Of a hop's span, in lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ids {
+    /// 32 digits.
+    pub(crate) trace: String,
+    /// 16 digits.
+    pub(crate) span: String,
+    /// The caller's span.
+    pub(crate) parent: Option<String>,
+}
+
+/// Rewrites the tracing headers of a request for the next hop; returns the hop's ids when the request
+/// is sampled. With sampling off, requests that carry no trace start none.
+pub(crate) fn propagate(
+    headers: &mut HeaderMap,
+    sampling: Percent,
+    worker: &Worker,
+) -> Option<Ids> {
+    let b3 = headers.get(&TRACE_ID).cloned();
     let w3c = headers.get(&TRACEPARENT).and_then(Traceparent::read);
-    if !b3 && w3c.is_none() {
+    if b3.is_none() && w3c.is_none() {
         if sampling == Percent::ZERO {
-            return;
+            return None;
         }
         let sampled = match headers.get(&SAMPLED).map(HeaderValue::as_bytes) {
             Some(b"0") => false,
@@ -28,26 +43,38 @@ pub(crate) fn propagate(headers: &mut HeaderMap, sampling: Percent, worker: &Wor
         };
         return start(headers, sampled, worker);
     }
-    let span = hex(&worker.draw_bytes::<8>());
+    let mut ids = Ids {
+        trace: String::new(),
+        span: hex(&worker.draw_bytes::<8>()),
+        parent: None,
+    };
+    let mut sampled = false;
     if let Some(parent) = w3c {
-        put(headers, TRACEPARENT, &parent.child(&span));
+        put(headers, TRACEPARENT, &parent.child(&ids.span));
+        sampled = parent.is_sampled();
+        (ids.trace, ids.parent) = (parent.trace, Some(parent.span));
     }
-    if b3 {
+    if let Some(trace) = b3 {
         if let Some(parent) = headers.get(&SPAN_ID).cloned() {
+            ids.parent = parent.to_str().ok().map(str::to_owned);
             headers.insert(PARENT, parent);
         }
-        put(headers, SPAN_ID, &span);
+        put(headers, SPAN_ID, &ids.span);
         if !headers.contains_key(&SAMPLED) {
             let sampled = sampling.hits(worker.draw_millionths());
             headers.insert(SAMPLED, decision(sampled));
         }
-        if headers.get(&SAMPLED).is_some_and(|value| value == "1") {
+        sampled = headers.get(&SAMPLED).is_some_and(|value| value == "1");
+        if sampled {
             mark_traced(headers);
         }
+        // Old clients have ids of 16 digits.
+        ids.trace = format!("{:0>32}", trace.to_str().unwrap_or(""));
     }
+    sampled.then_some(ids)
 }
 
-fn start(headers: &mut HeaderMap, sampled: bool, worker: &Worker) {
+fn start(headers: &mut HeaderMap, sampled: bool, worker: &Worker) -> Option<Ids> {
     let trace = hex(&worker.draw_bytes::<16>());
     let span = hex(&worker.draw_bytes::<8>());
     let flags = if sampled { "01" } else { "00" };
@@ -58,6 +85,12 @@ fn start(headers: &mut HeaderMap, sampled: bool, worker: &Worker) {
     if sampled {
         mark_traced(headers);
     }
+    let parent = None;
+    sampled.then_some(Ids {
+        trace,
+        span,
+        parent,
+    })
 }
 
 fn decision(sampled: bool) -> HeaderValue {
@@ -81,6 +114,7 @@ fn mark_traced(headers: &mut HeaderMap) {
 /// `00-<trace id>-<span id>-<flags>`.
 struct Traceparent {
     trace: String,
+    span: String,
     flags: String,
 }
 
@@ -95,8 +129,13 @@ impl Traceparent {
         let valid = is_hex(version, 2) && is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2);
         valid.then(|| Self {
             trace: trace.into(),
+            span: span.into(),
             flags: flags.into(),
         })
+    }
+
+    fn is_sampled(&self) -> bool {
+        u8::from_str_radix(&self.flags, 16).is_ok_and(|flags| flags & 1 == 1)
     }
 
     fn child(&self, span: &str) -> String {

@@ -155,7 +155,8 @@ scope! {
 scope! {
     /// `server.*`, `listener_manager.*` and the like, by their whole names' last part.
     ServerStats {
-        counters: config_updates config_rejected discovery_connects access_log_dropped;
+        counters: config_updates config_rejected discovery_connects access_log_dropped
+            spans_sent spans_dropped;
         gauges: connections listeners;
     }
 }
