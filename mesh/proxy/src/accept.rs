@@ -77,6 +77,11 @@ async fn accept(
         };
         match accepted {
             Ok((stream, remote)) => {
+                let server = &worker.shared.registry.server;
+                if server.connections.get() >= worker.shared.max_connections {
+                    server.downstream_cx_overflow.add(1);
+                    continue;
+                }
                 // Without it answers wait for acknowledgements; failing to set it harms nothing.
                 let _ = stream.set_nodelay(true);
                 let local = stream.local_addr().unwrap_or(SocketAddr::from(([0; 4], 0)));

@@ -66,6 +66,10 @@ pub struct Args {
     #[arg(long, env = "PROXY_CONCURRENCY", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
 
+    /// Connections from clients at one time; more are closed at once.
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_connections: u64,
+
     /// A snapshot as JSON to run instead of asking a control plane.
     #[arg(long)]
     pub config: Option<PathBuf>,

@@ -33,7 +33,7 @@ pub(crate) fn destination(
     parse(authority, 80)
 }
 
-fn parse(authority: &str, default_port: u16) -> Option<Destination> {
+pub(crate) fn parse(authority: &str, default_port: u16) -> Option<Destination> {
     let authority = authority
         .rsplit_once('@')
         .map_or(authority, |(_, host)| host);

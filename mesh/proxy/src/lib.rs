@@ -46,6 +46,8 @@ mod executor;
 mod fault;
 mod flags;
 mod forward;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc;
 mod malformed;
 mod metadata;

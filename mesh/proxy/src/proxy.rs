@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) log_format: ArcSwap<access_log::Format>,
     pub(crate) node: ArcSwap<Node>,
     pub(crate) own_metadata: ArcSwapOption<OwnMetadata>,
+    /// Downstream connections at one time.
+    pub(crate) max_connections: u64,
     /// Where upstream connections leave from.
     pub(crate) source_address: Option<IpAddr>,
     /// Cancelled: connections finish what they have and close.
@@ -57,6 +59,8 @@ pub(crate) struct Options {
     pub(crate) identity: ProxyId,
     pub(crate) source_address: Option<IpAddr>,
     pub(crate) concurrency: usize,
+    /// Downstream connections at one time, over all workers; more are closed at once.
+    pub(crate) max_connections: u64,
     pub(crate) log: access_log::Sink,
     pub(crate) registry: Arc<Registry>,
     pub(crate) seed: Option<u64>,
@@ -95,6 +99,7 @@ impl Proxy {
             labels: Labels::default(),
             log: options.log,
             spans: told,
+            max_connections: options.max_connections,
             log_format: ArcSwap::from_pointee(default_format()),
             node: ArcSwap::default(),
             own_metadata: ArcSwapOption::empty(),

@@ -67,6 +67,7 @@ async fn run_local(args: Args) -> anyhow::Result<()> {
         identity: identity.clone(),
         source_address: args.source_address,
         concurrency: args.concurrency.into(),
+        max_connections: args.max_connections,
         log: Sink::stdout(registry.clone())?,
         registry,
         seed: None,

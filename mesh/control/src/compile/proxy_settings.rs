@@ -1,7 +1,7 @@
 //! What a proxy is told of itself: the mesh's settings, and what Telemetry says for its pod.
 
 use mesh_api::{Resource, Telemetry, WorkloadSelector, telemetry::AccessLogging};
-use mesh_config::{Node, Percent, ProxyId};
+use mesh_config::{Node, Percent, ProxyId, SpanTag, Tracing};
 
 use super::Compiler;
 use crate::{
@@ -42,7 +42,8 @@ pub(super) fn node(compiler: &Compiler, proxy: &ProxyId, pod: &Pod) -> Node {
             .and_then(Percent::from_percent)
             .unwrap_or(settings.trace_sampling),
         stats_inclusion: pod.stats_inclusion.clone(),
-        ..Node::default()
+        access_log_format: settings.access_log_format.clone(),
+        tracing: tracing(compiler, &nearest),
     }
 }
 
@@ -72,6 +73,41 @@ fn nearest_first<'a>(compiler: &'a Compiler, pod: &Pod) -> Vec<&'a Resource<Tele
 
 fn selector_labels(selector: &WorkloadSelector) -> &super::Labels {
     &selector.match_labels
+}
+
+/// Where the pod's spans go, and with which tags.
+fn tracing(compiler: &Compiler, nearest: &[&Resource<Telemetry>]) -> Option<Tracing> {
+    let settings = &compiler.world.settings;
+    let entries = || nearest.iter().flat_map(|telemetry| &telemetry.spec.tracing);
+    let provider = entries().find_map(|entry| entry.providers.first());
+    let mut tracing = match provider {
+        Some(provider) => settings.providers.tracing.get(&provider.name).cloned(),
+        None => settings.tracing.clone(),
+    }?;
+    let tags = entries()
+        .map(|entry| &entry.custom_tags)
+        .find(|tags| !tags.is_empty());
+    for (tag, value) in tags.into_iter().flatten() {
+        let source = if let Some(literal) = &value.literal {
+            SpanTag::Literal(literal.value.clone())
+        } else if let Some(from) = &value.environment {
+            let (name, default_value) = (from.name.clone(), from.default_value.clone());
+            SpanTag::Environment {
+                name,
+                default_value,
+            }
+        } else if let Some(from) = &value.header {
+            let (name, default_value) = (from.name.clone(), from.default_value.clone());
+            SpanTag::Header {
+                name,
+                default_value,
+            }
+        } else {
+            continue;
+        };
+        tracing.tags.insert(tag.clone(), source);
+    }
+    Some(tracing)
 }
 
 /// Some entry writes to standard output.

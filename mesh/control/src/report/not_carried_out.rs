@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::compile::complaints_about_filter;
 
-/// Fields that have no effect, as paths from the object; `[]` stands for every item of a list.
+/// Fields that have no effect, as paths from the object; `[]` stands for every item of a list or
+/// a map.
 const FIELDS: &[(&str, &[&str])] = &[
     (
         "VirtualService",
@@ -41,7 +42,7 @@ const FIELDS: &[(&str, &[&str])] = &[
             "spec.accessLogging[].match",
             "spec.accessLogging[].filter",
             "spec.tracing[].match",
-            "spec.tracing[].customTags",
+            "spec.tracing[].customTags[].formatter",
             "spec.tracing[].useRequestIdForTraceSampling",
             "spec.tracing[].enableIstioTags",
             "spec.tracing[].disableContextPropagation",
@@ -197,7 +198,11 @@ fn walk(value: &Value, pattern: &str, at: String, found: &mut Vec<String>) {
             || value.as_array().is_some_and(Vec::is_empty) => {}
         None => found.push(at),
     };
-    if each {
+    if let (true, Some(fields)) = (each, value.as_object()) {
+        for (key, item) in fields {
+            go(item, format!("{at}.{key}"));
+        }
+    } else if each {
         for (index, item) in value.as_array().into_iter().flatten().enumerate() {
             go(item, format!("{at}[{index}]"));
         }

@@ -1,7 +1,9 @@
 //! The mesh-wide settings: key `mesh` of the ConfigMap `istio`.
 
+use std::collections::BTreeMap;
+
 use mesh_api::{Duration, destination_rule::LocalityLbSetting, virtual_service::HttpRetry};
-use mesh_config::Percent;
+use mesh_config::{AccessLogFormat, Percent, SpanProtocol};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,6 +22,11 @@ pub enum OutboundPolicy {
 pub struct MeshSettings {
     /// `accessLogFile` is `/dev/stdout`.
     pub access_log: bool,
+    /// `accessLogFormat` and `accessLogEncoding`; absent: Istio's default text.
+    pub access_log_format: Option<AccessLogFormat>,
+    /// Where spans go when no Telemetry says: of `defaultProviders.tracing`, else
+    /// `defaultConfig.tracing.zipkin` while `enableTracing` is on.
+    pub tracing: Option<mesh_config::Tracing>,
     /// `outboundTrafficPolicy.mode`.
     pub outbound: OutboundPolicy,
     /// `defaultConfig.tracing.sampling` while `enableTracing` is on; Istio's default is 1 %.
@@ -50,7 +57,7 @@ pub struct Providers {
     /// Access logs to standard output; `envoy` is always one.
     pub access_logs: Vec<String>,
     /// Spans.
-    pub tracing: Vec<String>,
+    pub tracing: BTreeMap<String, mesh_config::Tracing>,
 }
 
 /// Fields of Istio's MeshConfig that are honoured.
@@ -59,6 +66,8 @@ pub struct Providers {
 struct MeshConfig {
     access_log_file: String,
     access_log_encoding: String,
+    access_log_format: String,
+    default_providers: DefaultProviders,
     outbound_traffic_policy: OutboundTrafficPolicy,
     enable_tracing: bool,
     enable_auto_mtls: Option<bool>,
@@ -92,6 +101,35 @@ struct DefaultConfig {
 #[serde(rename_all = "camelCase", default)]
 struct Tracing {
     sampling: Option<f64>,
+    zipkin: Option<ZipkinAddress>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ZipkinAddress {
+    address: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DefaultProviders {
+    tracing: Vec<String>,
+}
+
+/// A collector of spans: `opentelemetry` (with `http`) or `zipkin`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Collector {
+    service: String,
+    port: u16,
+    path: String,
+    http: Option<CollectorHttp>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CollectorHttp {
+    path: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -99,8 +137,8 @@ struct Tracing {
 struct Provider {
     name: String,
     envoy_file_access_log: Option<FileAccessLog>,
-    opentelemetry: Option<Value>,
-    zipkin: Option<Value>,
+    opentelemetry: Option<Collector>,
+    zipkin: Option<Collector>,
     prometheus: Option<Value>,
 }
 
@@ -110,10 +148,27 @@ struct FileAccessLog {
     path: String,
 }
 
+/// Where a Zipkin collector takes spans.
+const ZIPKIN_PATH: &str = "/api/v2/spans";
+
+impl Collector {
+    fn tracing(&self, protocol: SpanProtocol, path: &str) -> mesh_config::Tracing {
+        // NAMESPACE/HOST, where the host may be in several.
+        let (service, port) = (self.service.rsplit('/').next().unwrap_or(""), self.port);
+        mesh_config::Tracing {
+            collector: format!("http://{service}:{port}/{}", path.trim_start_matches('/')),
+            protocol,
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
 impl Default for MeshSettings {
     fn default() -> Self {
         Self {
             access_log: false,
+            access_log_format: None,
+            tracing: None,
             outbound: OutboundPolicy::AllowAny,
             trace_sampling: Percent::ZERO,
             default_retry: None,
@@ -168,11 +223,22 @@ impl MeshSettings {
             file,
         );
         let encoding = mesh.access_log_encoding.as_str();
-        refuse(
-            !matches!(encoding, "" | "TEXT"),
-            "accessLogEncoding",
-            encoding,
-        );
+        settings.access_log_format = match (encoding, mesh.access_log_format.as_str()) {
+            ("" | "TEXT", "") => None,
+            ("" | "TEXT", text) => Some(AccessLogFormat::Text(text.to_owned())),
+            ("JSON", "") => Some(AccessLogFormat::istio_json()),
+            ("JSON", text) => match serde_json::from_str(text) {
+                Ok(fields) => Some(AccessLogFormat::Json(fields)),
+                Err(_) => {
+                    refuse(true, "accessLogFormat", text);
+                    None
+                }
+            },
+            (other, _) => {
+                refuse(true, "accessLogEncoding", other);
+                None
+            }
+        };
         match mesh.outbound_traffic_policy.mode.as_str() {
             "" | "ALLOW_ANY" => {}
             "REGISTRY_ONLY" => settings.outbound = OutboundPolicy::RegistryOnly,
@@ -220,16 +286,28 @@ impl MeshSettings {
                         .extend(stdout.then_some(name));
                 }
                 Provider {
-                    opentelemetry: Some(_),
+                    opentelemetry: Some(collector),
                     name,
                     ..
-                }
-                | Provider {
-                    zipkin: Some(_),
+                } => match &collector.http {
+                    Some(http) => {
+                        let tracing = collector.tracing(SpanProtocol::Otlp, &http.path);
+                        settings.providers.tracing.insert(name, tracing);
+                    }
+                    // Spans are told over HTTP, not over gRPC.
+                    None => refuse(true, "extensionProviders.opentelemetry without http", &name),
+                },
+                Provider {
+                    zipkin: Some(collector),
                     name,
                     ..
                 } => {
-                    settings.providers.tracing.push(name);
+                    let path = match collector.path.as_str() {
+                        "" => ZIPKIN_PATH,
+                        path => path,
+                    };
+                    let tracing = collector.tracing(SpanProtocol::Zipkin, path);
+                    settings.providers.tracing.insert(name, tracing);
                 }
                 Provider {
                     prometheus: Some(_),
@@ -238,6 +316,23 @@ impl MeshSettings {
                 other => refuse(true, "extensionProviders", &other.name),
             }
         }
+        let zipkin = mesh.default_config.tracing.zipkin.map(|zipkin| {
+            let collector = format!("http://{}{ZIPKIN_PATH}", zipkin.address);
+            mesh_config::Tracing {
+                collector,
+                protocol: SpanProtocol::Zipkin,
+                tags: BTreeMap::new(),
+            }
+        });
+        let chosen = mesh.default_providers.tracing.first();
+        settings.tracing = match chosen {
+            Some(name) => {
+                let known = settings.providers.tracing.get(name).cloned();
+                refuse(known.is_none(), "defaultProviders.tracing", name);
+                known
+            }
+            None => zipkin.filter(|_| mesh.enable_tracing),
+        };
         let named = |text| format!("ConfigMap istio, key mesh: {text}");
         settings.complaints = complaints.into_iter().map(named).collect();
         Ok(settings)
@@ -255,8 +350,10 @@ mod tests {
              defaultConfig: {tracing: {sampling: 50}, concurrency: 2}\n\
              outboundTrafficPolicy: {mode: REGISTRY_ONLY}\ndefaultServiceExportTo: [\".\"]\n\
              defaultHttpRetryPolicy: {attempts: 5, retryOn: \"503\", perTryTimeout: 2s}\n\
-             extensionProviders: [{name: log, envoyFileAccessLog: {path: /dev/stdout}}, {name: x, datadog: {}}]\n\
-             rootNamespace: elsewhere\n",
+             extensionProviders: [{name: log, envoyFileAccessLog: {path: /dev/stdout}}, {name: x, datadog: {}},\n\
+             {name: otel, opentelemetry: {service: istio-system/jaeger.istio-system.svc.cluster.local, port: 4318, http: {path: /v1/traces}}}]\n\
+             rootNamespace: elsewhere\naccessLogEncoding: JSON\n\
+             defaultProviders: {tracing: [otel]}\n",
         )
         .unwrap();
         assert!(settings.access_log && !settings.auto_mtls);
@@ -265,6 +362,12 @@ mod tests {
         assert_eq!(settings.default_retry.unwrap().attempts, Some(5));
         assert_eq!(settings.service_export_to, ["."]);
         assert_eq!(settings.providers.access_logs, ["log"]);
+        assert_eq!(
+            settings.access_log_format,
+            Some(AccessLogFormat::istio_json())
+        );
+        let collector = "http://jaeger.istio-system.svc.cluster.local:4318/v1/traces";
+        assert_eq!(settings.tracing.unwrap().collector, collector);
         assert_eq!(
             settings.complaints,
             [

@@ -156,7 +156,7 @@ scope! {
     /// `server.*`, `listener_manager.*` and the like, by their whole names' last part.
     ServerStats {
         counters: config_updates config_rejected discovery_connects access_log_dropped
-            spans_sent spans_dropped;
+            spans_sent spans_dropped downstream_cx_overflow;
         gauges: connections listeners;
     }
 }

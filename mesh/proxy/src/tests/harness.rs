@@ -259,6 +259,7 @@ impl Mesh {
             },
             source_address: None,
             concurrency: 1,
+            max_connections: 500,
             log,
             registry,
             seed: Some(7),

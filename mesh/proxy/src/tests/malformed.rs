@@ -155,3 +155,29 @@ async fn a_client_that_leaves_within_its_body_is_recorded() {
         "{line}"
     );
 }
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
+    let (_app, mesh) = plain().await;
+    let to = mesh.address("http");
+    let mut idle = Vec::new();
+    for _ in 0..500 {
+        idle.push(TcpStream::connect(to).await.unwrap());
+    }
+    mesh.until(|| mesh.stat("server.connections") == 500).await;
+    let mut refused = TcpStream::connect(to).await.unwrap();
+    let mut nothing = Vec::new();
+    // Closed or reset.
+    let _ = refused.read_to_end(&mut nothing).await;
+    assert!(nothing.is_empty());
+    assert_eq!(mesh.stat("server.downstream_cx_overflow"), 1);
+    let first = &mut idle[0];
+    let request = b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n";
+    first.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    drop(idle);
+    mesh.until(|| mesh.stat("server.connections") == 0).await;
+    assert_eq!(mesh.get("/").await.status, 200);
+}
