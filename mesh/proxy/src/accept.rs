@@ -78,7 +78,7 @@ async fn accept(
         match accepted {
             Ok((stream, remote)) => {
                 let server = &worker.shared.registry.server;
-                if server.connections.get() >= worker.shared.max_connections {
+                if server.total_connections.get() >= worker.shared.max_connections {
                     server.downstream_cx_overflow.add(1);
                     continue;
                 }
@@ -114,13 +114,13 @@ struct Open(Rc<Worker>);
 
 impl Open {
     fn new(worker: &Rc<Worker>) -> Self {
-        worker.shared.registry.server.connections.add(1);
+        worker.shared.registry.server.total_connections.add(1);
         Self(worker.clone())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.shared.registry.server.connections.sub(1);
+        self.0.shared.registry.server.total_connections.sub(1);
     }
 }

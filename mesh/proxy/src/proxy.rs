@@ -26,6 +26,9 @@ use crate::{
     worker::Worker,
 };
 
+/// Prefix of the statistics of what is not part of the mesh: requests to the pod's own localhost.
+pub(crate) const LOOPBACK: &str = "loopback";
+
 /// Without traffic for so long, a proxy that drains is not needed any more.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -335,7 +338,7 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> 
 
 /// What carries requests to the pod's own localhost.
 fn loopback(registry: &Registry) -> (Http, Tcp) {
-    const NAME: &str = "loopback";
+    const NAME: &str = LOOPBACK;
     let mut clusters = Clusters::default();
     let config = Arc::new(model::Cluster {
         protocol: model::UpstreamProtocol::UseDownstream,

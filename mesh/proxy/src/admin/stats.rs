@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Query, inclusion::Inclusion, prometheus};
 use crate::{
-    proxy::Proxy,
+    proxy::{LOOPBACK, Proxy},
     serve::Page,
     stats::{Codes, Distribution, Kind, QUANTILES, Recorded},
 };
@@ -154,7 +154,9 @@ pub(super) fn collect(proxy: &Proxy) -> Stats {
             });
         }
     }
-    for (prefix, http) in proxy.shared.registry.all_http() {
+    let shown = |prefix: &str| prefix != LOOPBACK;
+    let all_http = proxy.shared.registry.all_http().into_iter();
+    for (prefix, http) in all_http.filter(|(prefix, _)| shown(prefix)) {
         let scope = Scope {
             label: format!("http_conn_manager_prefix=\"{}\"", escape(&prefix)),
             prefix: format!("http.{prefix}."),
@@ -171,7 +173,8 @@ pub(super) fn collect(proxy: &Proxy) -> Stats {
         http.each_histogram(|name, values| stats.histograms.push(scope.histogram(name, values)));
         scope.codes("downstream_rq", &http.downstream_rq, &mut stats.values);
     }
-    for (prefix, tcp) in proxy.shared.registry.all_tcp() {
+    let all_tcp = proxy.shared.registry.all_tcp().into_iter();
+    for (prefix, tcp) in all_tcp.filter(|(prefix, _)| shown(prefix)) {
         let scope = Scope {
             label: format!("tcp_prefix=\"{}\"", escape(&prefix)),
             prefix: format!("tcp.{prefix}."),

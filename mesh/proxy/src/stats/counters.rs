@@ -157,7 +157,7 @@ scope! {
     ServerStats {
         counters: config_updates config_rejected discovery_connects access_log_dropped
             spans_sent spans_dropped downstream_cx_overflow;
-        gauges: connections listeners;
+        gauges: total_connections listeners;
     }
 }
 

@@ -164,7 +164,8 @@ async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
     for _ in 0..500 {
         idle.push(TcpStream::connect(to).await.unwrap());
     }
-    mesh.until(|| mesh.stat("server.connections") == 500).await;
+    mesh.until(|| mesh.stat("server.total_connections") == 500)
+        .await;
     let mut refused = TcpStream::connect(to).await.unwrap();
     let mut nothing = Vec::new();
     // Closed or reset.
@@ -178,6 +179,7 @@ async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
     first.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     drop(idle);
-    mesh.until(|| mesh.stat("server.connections") == 0).await;
+    mesh.until(|| mesh.stat("server.total_connections") == 0)
+        .await;
     assert_eq!(mesh.get("/").await.status, 200);
 }

@@ -237,6 +237,21 @@ async fn grpc_keeps_its_trailers_and_is_counted_by_its_status() {
 }
 
 #[tokio::test]
+async fn http2_is_not_given_by_upgrade_but_the_request_is_answered() {
+    let app = App::start("web").await;
+    let mesh = plain("outbound", &app).await;
+    let request = "GET /h2c HTTP/1.1\r\nhost: web\r\nconnection: Upgrade, HTTP2-Settings\r\n\
+                   upgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n";
+    let answer = exchange_bytes(mesh.address("http"), request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let seen = &app.seen()[0];
+    assert_eq!(
+        (seen.header("upgrade"), seen.header("http2-settings")),
+        (None, None)
+    );
+}
+
+#[tokio::test]
 async fn a_websocket_goes_through() {
     let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
