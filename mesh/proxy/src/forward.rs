@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     body::{Failure, Replayed, ResponseBody},
-    config::{Cluster, Forward, HeaderContext, Members, Route, Target},
+    config::{Forward, HeaderContext, Members, Route, Target},
     conventions,
     exchange::Exchange,
     flags::Flags,
@@ -87,13 +87,13 @@ pub(crate) async fn forward(
     );
     mirror::send(context, forward, mirrors, &outgoing);
     let mut deadline = Deadline::new(forward.timeout, outgoing.body.clone());
-    let active = Active::new(cluster);
     let mut attempts = Attempts {
         context,
         forward,
         cluster,
         members: &members,
         exchange,
+        hash: None,
     };
     let (response, lease) = tokio::select! {
         biased;
@@ -103,6 +103,8 @@ pub(crate) async fn forward(
         },
         () = deadline.expired() => {
             cluster.stats.upstream_rq_timeout.add(1);
+            cluster.stats.upstream_rq.add(StatusCode::GATEWAY_TIMEOUT.as_u16());
+            cluster.stats.upstream_rq_completed.add(1);
             if let Some(host) = &exchange.host {
                 host.stats.rq_timeout.add(1);
                 outlier::report(cluster, &members, host, Outcome::TimedOut);
@@ -110,7 +112,6 @@ pub(crate) async fn forward(
             return Err(LocalReply::request_timeout());
         }
     };
-    drop(active);
     let response = finish(context, route, target, exchange, parts, response);
     Ok(Forwarded {
         response,
@@ -323,21 +324,5 @@ impl Deadline {
             .running
             .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
         running.as_mut().await;
-    }
-}
-
-/// Counts a request of a cluster as long as it waits for its answer.
-struct Active<'a>(&'a Cluster);
-
-impl<'a> Active<'a> {
-    fn new(cluster: &'a Cluster) -> Self {
-        cluster.stats.upstream_rq_active.add(1);
-        Self(cluster)
-    }
-}
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.stats.upstream_rq_active.sub(1);
     }
 }

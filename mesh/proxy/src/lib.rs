@@ -8,7 +8,7 @@
 //!                                    ├─ path, conventions, trace_context
 //!                                    ├─ config/route   which route?
 //!                                    ├─ fault
-//!                                    └─ forward ─┬─ balance ─ pool ─► upstream
+//!                                    └─ forward ─┬─ balance ─ pool, breaker ─► upstream
 //!                                                └─ retry, outlier
 //!          downstream ◄─ body ◄─ reply, rewrite, upgrade
 //!                          └─ exchange ─► stats, access_log, spans
@@ -33,6 +33,7 @@ mod agent;
 mod args;
 mod balance;
 mod body;
+mod breaker;
 mod client;
 mod codec;
 mod config;

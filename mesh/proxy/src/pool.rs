@@ -1,8 +1,15 @@
-//! Upstream connections: per worker and host, last used first.
+//! Upstream connections: per worker, host and protocol, last used first.
+//!
+//! As in Envoy, a request that finds no connection is *pending*: it waits in its host's line, and
+//! whichever connection is ready first takes it, be it a new one or one that another request gave
+//! back. The circuit breakers of the cluster limit the line, the connections and the requests on
+//! them; see [`breaker`](crate::breaker).
+
+mod connection;
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     net::SocketAddr,
     rc::Rc,
@@ -11,121 +18,314 @@ use std::{
 };
 
 use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::timeout};
+use hyper::body::Incoming;
+use mesh_config as model;
+use tokio::{net::TcpStream, sync::oneshot, time::timeout};
 
 use crate::{
     body::RequestBody,
+    breaker::{self, PendingRequest},
     config::{Cluster, Host},
-    executor::LocalExecutor,
     worker::Worker,
 };
+use connection::{Connection, Sender, Usage};
 
 /// Idle connections kept per host and worker; more are closed when their request ends.
 const IDLE_PER_HOST: usize = 128;
 
-/// Idle HTTP/1.1 connections and shared HTTP/2 connections.
+/// The connections of one worker.
 #[derive(Default)]
-pub(crate) struct Pool {
-    http1: RefCell<HashMap<u32, Vec<Http1>>>,
-    http2: RefCell<HashMap<u32, Http2>>,
+pub(crate) struct Pool(RefCell<HashMap<Key, HostPool>>);
+
+/// A host, by its id, and what is spoken to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    host: u32,
+    http2: bool,
 }
 
-/// A connection that carries one request at a time.
-struct Http1 {
-    sender: http1::SendRequest<RequestBody>,
-    local: Option<SocketAddr>,
+/// The connections to one host.
+#[derive(Default)]
+struct HostPool {
+    /// HTTP/1.1: without a request. HTTP/2: all that may take more.
+    ready: Vec<Connection>,
+    /// Requests that wait for a connection, in their order.
+    waiting: VecDeque<oneshot::Sender<Result<Connection, UpstreamError>>>,
+    connecting: usize,
+    /// Being opened, idle or busy.
+    open: usize,
 }
 
-/// A connection that carries many.
+/// Where a connection leads, and what holds for it.
 #[derive(Clone)]
-struct Http2 {
-    sender: http2::SendRequest<RequestBody>,
-    local: Option<SocketAddr>,
+struct Target {
+    worker: Rc<Worker>,
+    cluster: Arc<Cluster>,
+    host: Arc<Host>,
+    config: Arc<model::Cluster>,
+    http2: bool,
 }
 
 /// A connection while it carries a request. Dropped, it is closed (HTTP/1.1) or its stream reset;
 /// released, it goes back to the pool.
 pub(crate) struct Lease {
-    worker: Rc<Worker>,
-    host: u32,
-    /// `None`: the connection is shared, and stays in the pool.
-    http1: Option<Http1>,
-    local: Option<SocketAddr>,
+    target: Target,
+    /// Taken on release.
+    connection: Option<Connection>,
 }
 
 /// Why there is no response.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
     #[error("cannot connect: {0}")]
-    Connect(#[source] io::Error),
+    Connect(#[source] Arc<io::Error>),
     #[error("connecting took too long")]
     ConnectTimeout,
     #[error("the request failed: {0}")]
-    Request(#[source] hyper::Error),
+    Request(#[source] Arc<hyper::Error>),
     #[error("the attempt took too long")]
     PerTryTimeout,
+    #[error("a circuit breaker is open")]
+    Overflow,
+}
+
+impl From<hyper::Error> for UpstreamError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Request(Arc::new(error))
+    }
 }
 
 impl Pool {
     /// Closes the idle connections of a host that is gone.
     pub(crate) fn forget(&self, host: u32) {
-        self.http1.borrow_mut().remove(&host);
-        self.http2.borrow_mut().remove(&host);
+        self.retain(|other| other != host);
     }
 
     /// Closes what leads to hosts that are not in use any more.
     pub(crate) fn retain(&self, in_use: impl Fn(u32) -> bool) {
-        self.http1.borrow_mut().retain(|host, _| in_use(*host));
-        self.http2.borrow_mut().retain(|host, _| in_use(*host));
+        self.0.borrow_mut().retain(|key, pool| {
+            if !in_use(key.host) {
+                pool.ready.clear();
+            }
+            !pool.is_empty()
+        });
     }
 
-    fn take_http1(&self, host: u32) -> Option<Http1> {
-        let mut idle = self.http1.borrow_mut();
-        let idle = idle.get_mut(&host)?;
-        while let Some(connection) = idle.pop() {
-            if !connection.sender.is_closed() {
+    /// A connection that can take a request at once. One that was opened under other rules is left.
+    fn take(&self, target: &Target) -> Option<Connection> {
+        let mut pools = self.0.borrow_mut();
+        let ready = &mut pools.get_mut(&target.key())?.ready;
+        let good = |connection: &Connection| {
+            !connection.is_closed()
+                && !connection.is_spent()
+                && Arc::ptr_eq(&connection.config, &target.config)
+        };
+        if target.http2 {
+            ready.retain(good);
+            let free = ready.iter().find(|connection| connection.room() > 0)?;
+            return Some(free.share());
+        }
+        while let Some(connection) = ready.pop() {
+            if good(&connection) {
                 return Some(connection);
             }
         }
         None
     }
 
-    fn put_http1(&self, host: u32, connection: Http1) {
-        let mut idle = self.http1.borrow_mut();
-        let idle = idle.entry(host).or_default();
-        if idle.len() >= IDLE_PER_HOST {
-            idle.retain(|connection| !connection.sender.is_closed());
+    /// A connection is free: those that wait take it, else it is kept.
+    fn put(&self, target: &Target, mut connection: Connection) {
+        if connection.is_closed() {
+            return;
         }
-        if idle.len() < IDLE_PER_HOST && !connection.sender.is_closed() {
-            idle.push(connection);
+        if connection.is_spent() {
+            target.cluster.stats.upstream_cx_max_requests.add(1);
+            return;
+        }
+        let mut pools = self.0.borrow_mut();
+        let pool = pools.entry(target.key()).or_default();
+        if target.http2 {
+            for _ in 0..connection.room() {
+                let Some(next) = pool.waiting.pop_front() else {
+                    break;
+                };
+                // A request that went away does not take its share.
+                let _ = next.send(Ok(connection.share()));
+            }
+        } else {
+            while let Some(next) = pool.waiting.pop_front() {
+                match next.send(Ok(connection)) {
+                    Ok(()) | Err(Err(_)) => return,
+                    // The request went away.
+                    Err(Ok(back)) => connection = back,
+                }
+            }
+        }
+        if pool.ready.len() >= IDLE_PER_HOST {
+            pool.ready.retain(|connection| !connection.is_closed());
+        }
+        if pool.ready.len() < IDLE_PER_HOST {
+            connection.usage.rest();
+            pool.ready.push(connection);
         }
     }
 
-    fn shared_http2(&self, host: u32) -> Option<Http2> {
-        let shared = self.http2.borrow();
-        shared
-            .get(&host)
-            .filter(|connection| !connection.sender.is_closed())
-            .cloned()
+    /// Takes a connection out, which closes it when it carries nothing.
+    fn remove(&self, target: &Target, usage: &Rc<Usage>) {
+        if let Some(pool) = self.0.borrow_mut().get_mut(&target.key()) {
+            pool.ready
+                .retain(|connection| !Rc::ptr_eq(&connection.usage, usage));
+        }
+    }
+
+    /// Puts a request into the line, and opens a connection for it where the limits allow it.
+    fn enqueue(&self, target: &Target) -> oneshot::Receiver<Result<Connection, UpstreamError>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut pools = self.0.borrow_mut();
+        let pool = pools.entry(target.key()).or_default();
+        pool.waiting.push_back(sender);
+        pool.grow(target);
+        receiver
+    }
+
+    /// A new connection is open.
+    fn connected(&self, target: &Target, connection: Connection) {
+        if let Some(pool) = self.0.borrow_mut().get_mut(&target.key()) {
+            pool.connecting -= 1;
+        }
+        self.put(target, connection);
+    }
+
+    /// A new connection could not be opened: all that wait are told.
+    fn failed(&self, target: &Target, error: &UpstreamError) {
+        let mut pools = self.0.borrow_mut();
+        let Some(pool) = pools.get_mut(&target.key()) else {
+            return;
+        };
+        pool.connecting -= 1;
+        for waiting in pool
+            .waiting
+            .drain(..)
+            .filter(|waiting| !waiting.is_closed())
+        {
+            target
+                .cluster
+                .stats
+                .upstream_rq_pending_failure_eject
+                .add(1);
+            // A request that went away needs no answer.
+            let _ = waiting.send(Err(error.clone()));
+        }
+        drop(pools);
+        self.closed(target);
+    }
+
+    /// A connection has ended, which may make room for another.
+    fn closed(&self, target: &Target) {
+        let mut pools = self.0.borrow_mut();
+        if let Some(pool) = pools.get_mut(&target.key()) {
+            pool.open -= 1;
+            pool.grow(target);
+            if pool.is_empty() {
+                pools.remove(&target.key());
+            }
+        }
+    }
+}
+
+impl HostPool {
+    fn is_empty(&self) -> bool {
+        self.open == 0 && self.waiting.is_empty()
+    }
+
+    /// Opens connections for the requests that none is on its way for. A host without any may have
+    /// one whatever the limit, or its requests would wait for ever.
+    fn grow(&mut self, target: &Target) {
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        let on_their_way = match target.http2 {
+            // One carries them all.
+            true if self.connecting > 0 => self.waiting.len(),
+            _ => self.connecting,
+        };
+        for _ in on_their_way..self.waiting.len() {
+            if self.open > 0 && !breaker::admits_connection(&target.cluster, &target.config) {
+                target.cluster.stats.upstream_cx_overflow.add(1);
+                break;
+            }
+            self.connecting += 1;
+            self.open += 1;
+            let open = Open::new(&target.cluster, &target.host);
+            tokio::task::spawn_local(connection::open(target.clone(), open));
+            if target.http2 {
+                break;
+            }
+        }
+    }
+}
+
+impl Target {
+    fn key(&self) -> Key {
+        Key {
+            host: self.host.id,
+            http2: self.http2,
+        }
+    }
+
+    /// A connection from the pool, or the next one that is ready.
+    async fn connection(&self) -> Result<Connection, UpstreamError> {
+        if let Some(connection) = self.worker.pool.take(self) {
+            return Ok(connection);
+        }
+        let _pending =
+            PendingRequest::admit(&self.cluster, &self.config).ok_or(UpstreamError::Overflow)?;
+        let ready = self.worker.pool.enqueue(self);
+        // The pool answers everyone that waits.
+        ready.await.unwrap_or(Err(UpstreamError::Overflow))
     }
 }
 
 impl Lease {
+    fn new(target: Target, connection: Connection) -> Result<Self, UpstreamError> {
+        if !breaker::admits_request(&target.cluster, &target.config) {
+            target.cluster.stats.upstream_rq_active_overflow.add(1);
+            target.worker.pool.put(&target, connection);
+            return Err(UpstreamError::Overflow);
+        }
+        connection.usage.begin();
+        let (cluster, host) = (&target.cluster.stats, &target.host.stats);
+        cluster.upstream_rq_total.add(1);
+        cluster.upstream_rq_active.add(1);
+        host.rq_total.add(1);
+        host.rq_active.add(1);
+        Ok(Self {
+            target,
+            connection: Some(connection),
+        })
+    }
+
     /// The response has ended; the connection may carry another request.
-    pub(crate) fn release(self) {
-        if let Some(connection) = self.http1 {
-            self.worker.pool.put_http1(self.host, connection);
+    pub(crate) fn release(mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.usage.end();
+            if !self.target.http2 {
+                self.target.worker.pool.put(&self.target, connection);
+            }
         }
     }
 
     /// The proxy's side of the connection.
     pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.local
+        self.connection.as_ref()?.local
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.usage.end();
+        }
+        self.target.cluster.stats.upstream_rq_active.sub(1);
+        self.target.host.stats.rq_active.sub(1);
     }
 }
 
@@ -137,102 +337,42 @@ pub(crate) async fn send(
     cluster: &Arc<Cluster>,
     host: &Arc<Host>,
     http2: bool,
-    connect_timeout: Duration,
+    config: &Arc<model::Cluster>,
     request: &mut Option<Request<RequestBody>>,
 ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
-    let lease = |http1, local| Lease {
+    let target = Target {
         worker: worker.clone(),
-        host: host.id,
-        http1,
-        local,
+        cluster: cluster.clone(),
+        host: host.clone(),
+        config: config.clone(),
+        http2,
     };
-    if http2 {
-        let Http2 { mut sender, local } = match worker.pool.shared_http2(host.id) {
-            Some(connection) => connection,
-            None => connect_http2(worker, cluster, host, connect_timeout).await?,
-        };
-        let Some(sent) = request.take() else {
-            unreachable!("the caller gives a request for each attempt")
-        };
-        let response = sender.send_request(sent).await;
-        return Ok((
-            response.map_err(UpstreamError::Request)?,
-            lease(None, local),
-        ));
-    }
     loop {
-        let (mut connection, reused) = match worker.pool.take_http1(host.id) {
-            Some(connection) => (connection, true),
-            None => (
-                connect_http1(worker, cluster, host, connect_timeout).await?,
-                false,
-            ),
-        };
-        if connection.sender.ready().await.is_err() && reused {
+        let mut connection = target.connection().await?;
+        let reused = connection.usage.is_used();
+        if let Sender::Http1(sender) = &mut connection.sender
+            && sender.ready().await.is_err()
+            && reused
+        {
             continue;
         }
-        let Some(sent) = request.take() else {
+        let mut lease = Lease::new(target.clone(), connection)?;
+        let (Some(sent), Some(connection)) = (request.take(), &mut lease.connection) else {
             unreachable!("the caller gives a request for each attempt")
         };
-        match connection.sender.try_send_request(sent).await {
-            Ok(response) => {
-                let local = connection.local;
-                return Ok((response, lease(Some(connection), local)));
-            }
-            Err(mut error) => {
-                *request = error.take_message();
-                if request.is_none() || !reused {
-                    return Err(UpstreamError::Request(error.into_error()));
+        match &mut connection.sender {
+            Sender::Http2(sender) => return Ok((sender.send_request(sent).await?, lease)),
+            Sender::Http1(sender) => match sender.try_send_request(sent).await {
+                Ok(response) => return Ok((response, lease)),
+                Err(mut error) => {
+                    *request = error.take_message();
+                    if request.is_none() || !reused {
+                        return Err(error.into_error().into());
+                    }
                 }
-            }
+            },
         }
     }
-}
-
-async fn connect_http1(
-    worker: &Rc<Worker>,
-    cluster: &Arc<Cluster>,
-    host: &Arc<Host>,
-    connect_timeout: Duration,
-) -> Result<Http1, UpstreamError> {
-    let stream = connect(worker, cluster, host, connect_timeout).await?;
-    let local = stream.local_addr().ok();
-    cluster.stats.upstream_cx_http1_total.add(1);
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(UpstreamError::Request)?;
-    let open = Open::new(cluster, host);
-    tokio::task::spawn_local(async move {
-        // A connection's error reaches the request on it; here only its end matters.
-        let _ = connection.with_upgrades().await;
-        drop(open);
-    });
-    Ok(Http1 { sender, local })
-}
-
-async fn connect_http2(
-    worker: &Rc<Worker>,
-    cluster: &Arc<Cluster>,
-    host: &Arc<Host>,
-    connect_timeout: Duration,
-) -> Result<Http2, UpstreamError> {
-    let stream = connect(worker, cluster, host, connect_timeout).await?;
-    let local = stream.local_addr().ok();
-    cluster.stats.upstream_cx_http2_total.add(1);
-    let (sender, connection) = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(UpstreamError::Request)?;
-    let open = Open::new(cluster, host);
-    tokio::task::spawn_local(async move {
-        let _ = connection.await;
-        drop(open);
-    });
-    let connection = Http2 { sender, local };
-    let mut shared = worker.pool.http2.borrow_mut();
-    shared.insert(host.id, connection.clone());
-    Ok(connection)
 }
 
 /// Opens a TCP connection, from the pod's own address where there is one, so that the upstream sees
@@ -243,7 +383,6 @@ pub(crate) async fn connect(
     host: &Host,
     connect_timeout: Duration,
 ) -> Result<TcpStream, UpstreamError> {
-    cluster.stats.upstream_rq_pending_total.add(1);
     tracing::debug!(
         "creating a new connection to {} of {}",
         host.address,
@@ -260,7 +399,7 @@ pub(crate) async fn connect(
         Ok(Err(error)) => {
             cluster.stats.upstream_cx_connect_fail.add(1);
             host.stats.cx_connect_fail.add(1);
-            Err(UpstreamError::Connect(error))
+            Err(UpstreamError::Connect(Arc::new(error)))
         }
         Err(_) => {
             cluster.stats.upstream_cx_connect_fail.add(1);

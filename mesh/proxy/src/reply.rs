@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{flags::Flags, pool::UpstreamError};
+
+/// Says that a circuit breaker refused the request.
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
 /// A local reply before the headers that every answer gets.
 #[derive(Debug)]
@@ -111,6 +114,7 @@ impl LocalReply {
                     ..Self::request_timeout()
                 };
             }
+            UpstreamError::Overflow => (Flags::UPSTREAM_OVERFLOW, "overflow", None),
             UpstreamError::Connect(_) => (
                 Flags::UPSTREAM_CONNECTION_FAILURE,
                 "remote connection failure",
@@ -155,6 +159,10 @@ impl LocalReply {
             (_, Some(cause)) => format!("|{cause}"),
             (_, None) => String::new(),
         };
+        let mut headers = Box::<HeaderMap>::default();
+        if matches!(error, UpstreamError::Overflow) {
+            headers.insert(OVERLOADED, HeaderValue::from_static("true"));
+        }
         let details = format!(
             "upstream_reset_before_response_started{{{}{cause}}}",
             reason.replace(' ', "_")
@@ -164,7 +172,7 @@ impl LocalReply {
             body: body.into(),
             flags: flag,
             details: Cow::Owned(details),
-            headers: Box::default(),
+            headers,
         }
     }
 

@@ -50,6 +50,7 @@ pub(crate) fn retries_failure(retry: &Retry, error: &UpstreamError) -> bool {
             no_answer | RetryOn::RESET_BEFORE_REQUEST
         }
         UpstreamError::Request(_) => no_answer,
+        UpstreamError::Overflow => return false,
     };
     retry.on.any_of(conditions)
 }
@@ -69,9 +70,13 @@ pub(crate) fn needs_copy(retry: &Retry, grpc: bool, http2: bool) -> bool {
 
 /// The wait before retry `n` (from 1): uniform below a bound that doubles, for a draw over all of
 /// `u32`.
-pub(crate) fn back_off(n: u32, draw: u32) -> Duration {
-    let bound = (BASE * 2_u32.saturating_pow(n.saturating_sub(1).min(16))).min(BASE * 10);
-    bound.mul_f64(f64::from(draw) / f64::from(u32::MAX))
+pub(crate) fn back_off(retry: &Retry, n: u32, draw: u32) -> Duration {
+    let base = retry.base_interval.unwrap_or(BASE);
+    let max = retry.max_interval.unwrap_or(base.saturating_mul(10));
+    let doubled = base.saturating_mul(2_u32.saturating_pow(n.saturating_sub(1).min(16)));
+    doubled
+        .min(max)
+        .mul_f64(f64::from(draw) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -80,10 +85,24 @@ mod tests {
 
     #[test]
     fn back_off_doubles_up_to_ten_times_its_base() {
-        let bounds: Vec<u128> = (1..=6).map(|n| back_off(n, u32::MAX).as_millis()).collect();
-        assert_eq!(bounds, [25, 50, 100, 200, 250, 250]);
-        assert_eq!(back_off(3, 0), Duration::ZERO);
-        assert_eq!(back_off(u32::MAX, u32::MAX).as_millis(), 250);
+        let bounds = |retry: &Retry| -> Vec<u128> {
+            let bound = |n| back_off(retry, n, u32::MAX).as_millis();
+            (1..=6).map(bound).collect()
+        };
+        let retry = Retry::default();
+        assert_eq!(bounds(&retry), [25, 50, 100, 200, 250, 250]);
+        assert_eq!(back_off(&retry, 3, 0), Duration::ZERO);
+        assert_eq!(back_off(&retry, u32::MAX, u32::MAX).as_millis(), 250);
+        let slower = Retry {
+            base_interval: Some(Duration::from_millis(50)),
+            ..Retry::default()
+        };
+        assert_eq!(bounds(&slower), [50, 100, 200, 400, 500, 500]);
+        let capped = Retry {
+            max_interval: Some(Duration::from_millis(60)),
+            ..slower
+        };
+        assert_eq!(bounds(&capped), [50, 60, 60, 60, 60, 60]);
     }
 
     #[test]

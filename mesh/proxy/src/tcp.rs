@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     access_log::Record,
-    balance,
+    balance, breaker,
     config::{Cluster, Destination, Host, Tcp},
     flags::Flags,
     original, pool,
@@ -168,6 +168,10 @@ impl<'a> Session<'a> {
         };
         if self.key.reporter == Reporter::Source {
             self.key.peer = host.peer;
+        }
+        if !breaker::admits_connection(cluster, &members.config) {
+            cluster.stats.upstream_cx_overflow.add(1);
+            return self.unhealthy(Flags::UPSTREAM_OVERFLOW);
         }
         self.host = Some(host.clone());
         let limit = members.config.connect_timeout;

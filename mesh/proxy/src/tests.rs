@@ -1,5 +1,6 @@
 //! Behaviour, seen from outside: an application, a proxy and a client on real sockets.
 
+mod breakers;
 mod continue_100;
 mod faults;
 mod harness;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Query, inclusion::Inclusion, prometheus};
 use crate::{
+    breaker,
     proxy::{LOOPBACK, Proxy},
     serve::Page,
     stats::{Codes, Distribution, Kind, QUANTILES, Recorded},
@@ -147,6 +148,14 @@ pub(super) fn collect(proxy: &Proxy) -> Stats {
             .stats
             .each_histogram(|name, values| stats.histograms.push(scope.histogram(name, values)));
         scope.codes("upstream_rq", &cluster.stats.upstream_rq, &mut stats.values);
+        let retried = &cluster.retried;
+        scope.codes("retry.upstream_rq", retried, &mut stats.values);
+        if let Some(members) = &*cluster.members.load() {
+            for (name, value) in breaker::gauges(cluster, &members.config.circuit_breakers) {
+                let name = format!("circuit_breakers.default.{name}");
+                stats.values.push(scope.stat(&name, Kind::Gauge, value));
+            }
+        }
         if let Some(outlier) = cluster.known_outlier_stats() {
             outlier.each(|name, kind, value| {
                 let name = format!("outlier_detection.{name}");
@@ -261,13 +270,13 @@ impl Scope {
     fn codes(&self, name: &str, codes: &Codes, stats: &mut Vec<Stat>) {
         for (class, value) in codes.classes() {
             let mut stat = self.stat(&format!("{name}_{class}xx"), Kind::Counter, value);
-            stat.family = format!("{}{name}_xx", self.family);
+            stat.family = format!("{}{}_xx", self.family, name.replace('.', "_"));
             let _ = write!(stat.labels, ",response_code_class=\"{class}\"");
             stats.push(stat);
         }
         for (code, value) in codes.each() {
             let mut stat = self.stat(&format!("{name}_{code}"), Kind::Counter, value);
-            stat.family = format!("{}{name}", self.family);
+            stat.family = format!("{}{}", self.family, name.replace('.', "_"));
             let _ = write!(stat.labels, ",response_code=\"{code}\"");
             stats.push(stat);
         }
@@ -278,6 +287,7 @@ impl Scope {
 pub(super) fn reset(proxy: &Proxy) {
     for cluster in proxy.config.clusters.iter() {
         cluster.stats.reset();
+        cluster.retried.reset();
         if let Some(outlier) = cluster.known_outlier_stats() {
             outlier.reset();
         }

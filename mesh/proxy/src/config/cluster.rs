@@ -18,7 +18,7 @@ use crate::{
     balance::Balancer,
     outlier::Monitor,
     stats::{
-        ClusterStats, HostStats, OutlierStats,
+        ClusterStats, Codes, Counter, HostStats, OutlierStats,
         istio::{Labels, PeerId, ServiceId},
     },
 };
@@ -33,6 +33,10 @@ pub(crate) struct Cluster {
     /// `None`: requests answer 503 NC.
     pub(crate) members: ArcSwapOption<Members>,
     outlier_stats: OnceLock<Box<OutlierStats>>,
+    /// Retries that wait or are under way.
+    pub(crate) retries: Counter,
+    /// Answers that were not passed on but tried again: `retry.upstream_rq_*`.
+    pub(crate) retried: Codes,
     /// Held while a host is ejected or comes back: never on the path of a request that succeeds.
     pub(crate) ejecting: Mutex<()>,
 }
@@ -129,6 +133,8 @@ impl Cluster {
             stats: ClusterStats::default(),
             members: ArcSwapOption::empty(),
             outlier_stats: OnceLock::new(),
+            retries: Counter::default(),
+            retried: Codes::default(),
             ejecting: Mutex::default(),
         }
     }

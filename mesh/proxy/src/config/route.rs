@@ -72,6 +72,9 @@ pub(crate) struct Retry {
     pub(crate) attempts: u32,
     pub(crate) per_try_timeout: Option<Duration>,
     pub(crate) other_host: bool,
+    pub(crate) other_priority: bool,
+    pub(crate) base_interval: Option<Duration>,
+    pub(crate) max_interval: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -311,6 +314,9 @@ impl Retry {
             attempts: retry.num_retries,
             per_try_timeout: retry.per_try_timeout.filter(|timeout| !timeout.is_zero()),
             other_host: retry.other_host,
+            other_priority: retry.other_priority,
+            base_interval: retry.base_interval,
+            max_interval: retry.max_interval,
         }
     }
 }

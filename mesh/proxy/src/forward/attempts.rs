@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use mesh_config::{Discovery, TrafficDirection};
 use tokio::time::{sleep, timeout};
 
 use super::{Outgoing, speaks_http2};
 use crate::{
-    balance,
+    balance::{self, Ask},
     body::{Replayed, RequestBody},
+    breaker::ActiveRetry,
     config::{Cluster, Forward, Host, Members},
     conventions,
     exchange::Exchange,
@@ -29,7 +30,12 @@ pub(super) struct Attempts<'a> {
     pub(super) cluster: &'a Arc<Cluster>,
     pub(super) members: &'a Members,
     pub(super) exchange: &'a mut Exchange,
+    /// For clusters that balance by hash.
+    pub(super) hash: Option<u64>,
 }
+
+/// Failed attempts before other priorities are tried, where the route asks for that.
+const PRIORITY_PATIENCE: usize = 2;
 
 impl Attempts<'_> {
     pub(super) async fn run(
@@ -40,14 +46,16 @@ impl Attempts<'_> {
         let http2 = speaks_http2(self.members, self.context);
         let keep = retry::needs_copy(retry, self.exchange.grpc, http2);
         let started = std::time::Instant::now();
-        let mut tried = Vec::new();
+        let mut tried: Vec<Arc<Host>> = Vec::new();
+        // Held while a retry waits and is under way.
+        let mut active_retry = None;
         let mut spare = Some(outgoing);
         let mut unsent = None;
         let mut attempt = 1;
         loop {
             let Some(host) = self.choose(&tried).await? else {
                 self.cluster.stats.upstream_cx_none_healthy.add(1);
-                return Err(LocalReply::no_healthy_upstream());
+                return Err(self.charged(LocalReply::no_healthy_upstream()));
             };
             self.exchange.host = Some(host.clone());
             let mut request = match unsent.take() {
@@ -78,54 +86,78 @@ impl Attempts<'_> {
                 }
                 Err(error) => retry::retries_failure(retry, error),
             };
-            if !wanted || !can_send_again || !retries_left {
-                let exhausted = wanted && retry.attempts > 0 && can_send_again;
-                if exhausted {
+            let again = wanted && can_send_again && retries_left;
+            drop(active_retry.take());
+            if again {
+                active_retry = ActiveRetry::admit(self.cluster, &self.members.config);
+            }
+            if active_retry.is_none() {
+                if again {
+                    self.exchange.flags.insert(Flags::UPSTREAM_OVERFLOW);
+                } else if wanted && retry.attempts > 0 && can_send_again {
                     self.exchange.flags.insert(Flags::RETRIES_EXHAUSTED);
                     self.cluster.stats.upstream_rq_retry_limit_exceeded.add(1);
                 } else if attempt > 1 {
                     self.cluster.stats.upstream_rq_retry_success.add(1);
                 }
-                if let Ok((_, lease)) = &outcome {
+                if let Ok((response, lease)) = &outcome {
+                    self.charge(response.status());
                     if let Some(log) = &mut self.exchange.log {
                         log.upstream_local = lease.local();
                     }
                     let elapsed = started.elapsed().as_millis() as u64;
                     self.exchange.upstream_time_ms = Some(elapsed);
                 }
-                return outcome.map_err(|error| LocalReply::upstream_failed(&error, attempt > 1));
+                return outcome.map_err(|error| {
+                    self.charged(LocalReply::upstream_failed(&error, attempt > 1))
+                });
             }
-            self.cluster.stats.upstream_rq_retry.add(1);
-            self.cluster
-                .stats
-                .upstream_rq_retry_backoff_exponential
-                .add(1);
-            tried.push(host.id);
+            let stats = &self.cluster.stats;
+            stats.upstream_rq_retry.add(1);
+            stats.upstream_rq_retry_backoff_exponential.add(1);
+            if let Ok((response, _)) = &outcome {
+                self.cluster.retried.add(response.status().as_u16());
+            }
+            tried.push(host);
             unsent = request.map(Some);
             drop(outcome);
-            sleep(retry::back_off(
-                attempt,
-                self.context.connection.worker.draw(),
-            ))
-            .await;
+            let draw = self.context.connection.worker.draw();
+            sleep(retry::back_off(retry, attempt, draw)).await;
             attempt += 1;
         }
     }
 
+    /// Counts what the client gets.
+    fn charge(&self, status: StatusCode) {
+        self.cluster.stats.upstream_rq.add(status.as_u16());
+        self.cluster.stats.upstream_rq_completed.add(1);
+    }
+
+    fn charged(&self, reply: LocalReply) -> LocalReply {
+        self.charge(reply.status);
+        reply
+    }
+
     /// The host for the next attempt.
-    async fn choose(&self, tried: &[u32]) -> Result<Option<Arc<Host>>, LocalReply> {
+    async fn choose(&self, tried: &[Arc<Host>]) -> Result<Option<Arc<Host>>, LocalReply> {
         let worker = &self.context.connection.worker;
         if self.members.config.discovery == Discovery::OriginalDst {
             return Ok(Some(self.original().await?));
         }
-        let avoid = if self.forward.retry.other_host {
-            tried
-        } else {
-            &[]
+        let retry = &self.forward.retry;
+        // Empty lists, as for every first attempt, take no memory.
+        let avoid: Vec<u32> = match retry.other_host {
+            true => tried.iter().map(|host| host.id).collect(),
+            false => Vec::new(),
         };
-        let ask = balance::Ask {
-            avoid,
-            ..balance::Ask::default()
+        let skip: Vec<u32> = match retry.other_priority && tried.len() >= PRIORITY_PATIENCE {
+            true => tried.iter().map(|host| host.priority).collect(),
+            false => Vec::new(),
+        };
+        let ask = Ask {
+            avoid: &avoid,
+            skip: &skip,
+            hash: self.hash,
         };
         // Not as they were when the request began: a host may have been ejected since.
         let members = self.cluster.members.load();
@@ -159,11 +191,8 @@ impl Attempts<'_> {
     ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
         let stats = &self.cluster.stats;
         let worker = &self.context.connection.worker;
-        stats.upstream_rq_total.add(1);
-        host.stats.rq_total.add(1);
-        let busy = Busy::new(host);
-        let connect_timeout = self.members.config.connect_timeout;
-        let sending = pool::send(worker, self.cluster, host, http2, connect_timeout, request);
+        let config = &self.members.config;
+        let sending = pool::send(worker, self.cluster, host, http2, config, request);
         let outcome = match self.forward.retry.per_try_timeout {
             None => sending.await,
             Some(limit) => match timeout(limit, sending).await {
@@ -174,21 +203,17 @@ impl Attempts<'_> {
                 }
             },
         };
-        let result = self.outcome(&outcome);
         if matches!(outcome, Ok(_) | Err(UpstreamError::Request(_))) {
             outlier::report(self.cluster, self.members, host, Outcome::Connected);
         }
-        outlier::report(self.cluster, self.members, host, result);
+        if let Some(result) = self.outcome(&outcome) {
+            outlier::report(self.cluster, self.members, host, result);
+        }
         match &outcome {
-            Ok((response, _)) => {
-                stats.upstream_rq.add(response.status().as_u16());
-                stats.upstream_rq_completed.add(1);
-                if response.status().is_server_error() {
-                    host.stats.rq_error.add(1);
-                } else {
-                    host.stats.rq_success.add(1);
-                }
-            }
+            Ok((response, _)) if response.status().is_server_error() => host.stats.rq_error.add(1),
+            Ok(_) => host.stats.rq_success.add(1),
+            // No fault of the host's.
+            Err(UpstreamError::Overflow) => {}
             Err(error) => {
                 host.stats.rq_error.add(1);
                 match error {
@@ -197,19 +222,19 @@ impl Attempts<'_> {
                         stats.upstream_cx_protocol_error.add(1);
                     }
                     UpstreamError::Request(_) => stats.upstream_rq_rx_reset.add(1),
-                    UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => {
-                        stats.upstream_rq_pending_failure_eject.add(1);
-                    }
+                    _ => {}
                 }
             }
         }
-        drop(busy);
         outcome
     }
 
     /// What outlier detection makes of an attempt.
-    fn outcome(&self, attempt: &Result<(Response<Incoming>, Lease), UpstreamError>) -> Outcome {
-        match attempt {
+    fn outcome(
+        &self,
+        attempt: &Result<(Response<Incoming>, Lease), UpstreamError>,
+    ) -> Option<Outcome> {
+        Some(match attempt {
             Ok((response, _)) => {
                 let grpc_status = response
                     .headers()
@@ -221,22 +246,7 @@ impl Attempts<'_> {
             }
             Err(UpstreamError::PerTryTimeout | UpstreamError::ConnectTimeout) => Outcome::TimedOut,
             Err(UpstreamError::Connect(_) | UpstreamError::Request(_)) => Outcome::Failed,
-        }
-    }
-}
-
-/// Counts an attempt at a host, for least request.
-struct Busy<'a>(&'a Host);
-
-impl<'a> Busy<'a> {
-    fn new(host: &'a Host) -> Self {
-        host.stats.rq_active.add(1);
-        Self(host)
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.stats.rq_active.sub(1);
+            Err(UpstreamError::Overflow) => return None,
+        })
     }
 }

@@ -90,10 +90,7 @@ async fn carry(worker: &Rc<Worker>, cluster: &Arc<Cluster>, mut copy: Outgoing, 
     let http2 = speaks(members.config.protocol, version);
     let mut request = Some(copy.into_request(http2));
     let stats = &cluster.stats;
-    stats.upstream_rq_total.add(1);
-    host.stats.rq_total.add(1);
-    let limit = members.config.connect_timeout;
-    match pool::send(worker, cluster, host, http2, limit, &mut request).await {
+    match pool::send(worker, cluster, host, http2, &members.config, &mut request).await {
         Ok((response, lease)) => {
             stats.upstream_rq.add(response.status().as_u16());
             stats.upstream_rq_completed.add(1);

@@ -80,7 +80,8 @@ scope! {
             upstream_cx_total upstream_cx_http1_total upstream_cx_http2_total
             upstream_cx_connect_fail upstream_cx_connect_timeout upstream_cx_overflow
             upstream_cx_pool_overflow upstream_cx_none_healthy upstream_cx_destroy
-            upstream_cx_idle_timeout upstream_cx_protocol_error
+            upstream_cx_idle_timeout upstream_cx_max_duration_reached upstream_cx_max_requests
+            upstream_cx_protocol_error
             upstream_cx_rx_bytes_total upstream_cx_tx_bytes_total
             upstream_rq_total upstream_rq_completed upstream_rq_pending_total
             upstream_rq_pending_overflow upstream_rq_active_overflow
@@ -88,7 +89,7 @@ scope! {
             upstream_rq_cancelled upstream_rq_maintenance_mode upstream_rq_rx_reset
             upstream_rq_tx_reset upstream_rq_retry upstream_rq_retry_success
             upstream_rq_retry_limit_exceeded upstream_rq_retry_overflow
-            upstream_rq_retry_backoff_exponential lb_healthy_panic update_success;
+            upstream_rq_retry_backoff_exponential upstream_rq_retry_backoff_ratelimited lb_healthy_panic update_success;
         gauges:
             upstream_cx_active upstream_rq_active upstream_rq_pending_active
             membership_total membership_healthy;
@@ -195,7 +196,7 @@ impl Codes {
         (100..).zip(counts).filter(|(_, count)| *count > 0)
     }
 
-    fn reset(&self) {
+    pub(crate) fn reset(&self) {
         for class in &self.classes {
             class.store(0, Relaxed);
         }
