@@ -353,3 +353,20 @@ choices! {
         V2,
     }
 }
+
+impl DestinationRule {
+    /// Every choice of a load balancer that the rule makes, for all, ports and subsets.
+    pub fn load_balancers(&self) -> impl Iterator<Item = &LoadBalancerSettings> {
+        let of_subsets = self.subsets.iter().map(|subset| &subset.traffic_policy);
+        let policies = std::iter::once(&self.traffic_policy)
+            .chain(of_subsets)
+            .flatten();
+        policies.flat_map(|policy| {
+            let of_ports = policy.port_level_settings.iter();
+            policy
+                .load_balancer
+                .iter()
+                .chain(of_ports.flat_map(|port| &port.load_balancer))
+        })
+    }
+}

@@ -17,8 +17,10 @@ mod destination_rules;
 mod envoy_filter;
 mod gateway;
 mod gateway_tcp;
+mod hashing;
 mod host_index;
 mod inbound;
+mod locality;
 mod matches;
 mod proxy_settings;
 mod routes;
@@ -37,9 +39,9 @@ use std::{
 
 use mesh_api::{
     DestinationRule, Gateway, Resource, Sidecar, Telemetry, VirtualService,
-    envoy_filter::PatchContext,
+    destination_rule::LocalityLbSetting, envoy_filter::PatchContext,
 };
-use mesh_config::{FilterChain, ProxyId, Role, RouteConfiguration, Snapshot};
+use mesh_config::{FilterChain, Locality, ProxyId, Role, RouteConfiguration, Snapshot};
 
 use crate::world::{Objects, Pod, World};
 use host_index::HostIndex;
@@ -65,8 +67,14 @@ pub(crate) struct RouteView {
     chains: Vec<FilterChain>,
 }
 
-/// Namespace of the callers, the Sidecar that limits what they see, and the EnvoyFilters for them.
-type ScopeId = (String, Option<crate::world::Key>, Vec<crate::world::Key>);
+/// Namespace of the callers, the Sidecar that limits what they see, the EnvoyFilters for them, where
+/// they are, and their labels if some DestinationRule asks for them.
+type ScopeId = (
+    String,
+    Option<crate::world::Key>,
+    Vec<crate::world::Key>,
+    (Arc<Locality>, Labels),
+);
 
 #[derive(Default)]
 struct Views {
@@ -91,6 +99,10 @@ pub struct Compiler {
     telemetries: Vec<Arc<Resource<Telemetry>>>,
     /// Some rule asks for the labels or the namespace of the caller.
     asks_for_labels: bool,
+    /// Some DestinationRule does, or the order of priorities.
+    rules_ask_for_labels: bool,
+    /// Some DestinationRule balances by hash.
+    hashes: bool,
     views: Mutex<Views>,
     previous: Views,
 }
@@ -102,10 +114,19 @@ impl Compiler {
         let asks_for_labels = virtual_services
             .iter()
             .any(|service| asks_for_labels(&service.spec));
+        let rules = destination_rules(&world);
+        let by_label = |setting: &LocalityLbSetting| !setting.failover_priority.is_empty();
+        let balancers = || rules.iter().flat_map(|rule| rule.spec.load_balancers());
         Self {
+            rules_ask_for_labels: world.settings.locality_lb.as_ref().is_some_and(by_label)
+                || rules
+                    .iter()
+                    .any(|rule| rule.spec.workload_selector.is_some())
+                || balancers().any(|lb| lb.locality_lb_setting.as_ref().is_some_and(by_label)),
+            hashes: balancers().any(|lb| lb.consistent_hash.is_some()),
             on_mesh: HostIndex::new(&virtual_services, virtual_hosts::mesh_hosts),
             on_mesh_tcp: HostIndex::new(&virtual_services, virtual_hosts::mesh_tcp_hosts),
-            destination_rules: HostIndex::new(&destination_rules(&world), |rule| vec![&rule.host]),
+            destination_rules: HostIndex::new(&rules, |rule| vec![&rule.host]),
             gateways: oldest_first(&world.gateways),
             sidecars: oldest_first(&world.sidecars),
             envoy_filters: envoy_filter::in_order(&world),
@@ -155,7 +176,9 @@ impl Compiler {
             Role::Sidecar => Scope::of(&self.sidecars, pod),
             Role::Router => Scope::whole(&pod.namespace),
         };
-        let scope = scope.with_filters(&self.envoy_filters, pod);
+        let scope = scope
+            .with_filters(&self.envoy_filters, pod)
+            .with_caller(pod, self.rules_ask_for_labels);
         let shared = self.cluster_view(&scope);
         let mut snapshot = Snapshot {
             version: self.version,
@@ -177,10 +200,26 @@ impl Compiler {
             }
             Role::Router => {
                 gateway::gateway(self, proxy, pod, &mut snapshot);
+                if self.hashes {
+                    hashing::apply(self, &scope, &mut snapshot.routes);
+                }
                 scope.patch_routes(scope.outbound(), &mut snapshot.routes, |_| true);
             }
         }
         Some(snapshot)
+    }
+
+    /// The DestinationRule in force for a service.
+    fn rule_for<'a>(
+        &'a self,
+        scope: &Scope,
+        service: &'a crate::world::Service,
+    ) -> destination_rules::Effective<'a> {
+        let (rules, caller) = (&self.destination_rules, scope.namespace.as_str());
+        destination_rules::selecting(rules, caller, scope.caller().labels, &service.host)
+            .unwrap_or_else(|| {
+                destination_rules::lookup(rules, caller, &service.host, &service.namespace)
+            })
     }
 
     /// Callers of a namespace know this subset of a service.
@@ -245,6 +284,9 @@ impl Compiler {
         let key = (scope.id(), labels);
         let view = views.routes.entry(key).or_insert_with_key(|key| {
             let mut view = sidecar::shared(self, scope, pod);
+            if self.hashes {
+                hashing::apply(self, scope, &mut view.routes);
+            }
             scope.patch_routes(scope.outbound(), &mut view.routes, |_| true);
             if let Some(before) = self.previous.routes.get(key) {
                 share(&mut view.routes, &before.routes);

@@ -1,6 +1,7 @@
 //! Forwarding: choose a cluster, then attempt after attempt until there is an answer to pass on.
 
 mod attempts;
+mod hedge;
 mod mirror;
 mod outgoing;
 
@@ -17,6 +18,7 @@ use crate::{
     conventions,
     exchange::Exchange,
     flags::Flags,
+    hash_policy::{self, Subject},
     outlier::{self, Outcome},
     pool::Lease,
     reply::LocalReply,
@@ -72,6 +74,15 @@ pub(crate) async fn forward(
         exchange.http().no_cluster.add(1);
         return Err(LocalReply::no_cluster());
     };
+    let hashed = hash_policy::hash(
+        &forward.hash_policy,
+        &Subject {
+            headers: &parts.headers,
+            query: &context.query,
+            remote: context.connection.remote,
+            local: context.connection.local,
+        },
+    );
     let mirrors = mirror::draw(forward, &context.connection.worker);
     let outgoing = prepare(
         context,
@@ -93,7 +104,7 @@ pub(crate) async fn forward(
         cluster,
         members: &members,
         exchange,
-        hash: None,
+        hash: hashed.hash,
     };
     let (response, lease) = tokio::select! {
         biased;
@@ -112,7 +123,10 @@ pub(crate) async fn forward(
             return Err(LocalReply::request_timeout());
         }
     };
-    let response = finish(context, route, target, exchange, parts, response);
+    let mut response = finish(context, route, target, exchange, parts, response);
+    if let Some(cookie) = hashed.set_cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     Ok(Forwarded {
         response,
         lease,

@@ -50,6 +50,7 @@ mod forward;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod grpc;
+mod hash_policy;
 mod malformed;
 mod metadata;
 mod original;

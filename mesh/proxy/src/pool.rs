@@ -394,6 +394,13 @@ pub(crate) async fn connect(
         Ok(Ok(stream)) => {
             let took = started.elapsed().as_millis() as u64;
             cluster.stats.upstream_cx_connect_ms.record(took);
+            let members = cluster.members.load();
+            let options = members.as_ref().map(|members| &members.config.connections);
+            if let Some(probes) = options.and_then(|options| options.tcp_keepalive.as_ref())
+                && let Err(error) = crate::socket::keep_alive(&stream, probes)
+            {
+                tracing::warn!(%error, cluster = &*cluster.name, "cannot set TCP keep-alive");
+            }
             Ok(stream)
         }
         Ok(Err(error)) => {

@@ -62,7 +62,8 @@ pub(crate) fn needs_copy(retry: &Retry, grpc: bool, http2: bool) -> bool {
         RetryOn::SERVER_ERROR | RetryOn::GATEWAY_ERROR | RetryOn::RESET | RetryOn::RETRIABLE_4XX;
     let codes = retry.on.any_of(RetryOn::RETRIABLE_STATUS_CODES) && !retry.status_codes.is_empty();
     retry.attempts > 0
-        && (retry.on.any_of(after_sending)
+        && (retry.hedge
+            || retry.on.any_of(after_sending)
             || codes
             || (grpc && retry.on.has_grpc())
             || (http2 && retry.on.any_of(RetryOn::REFUSED_STREAM)))

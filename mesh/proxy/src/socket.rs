@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use mesh_config::TcpKeepalive;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -38,6 +39,21 @@ pub(crate) async fn connect(to: SocketAddr, source: Option<IpAddr>) -> io::Resul
     let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Has the kernel probe a connection that is silent.
+pub(crate) fn keep_alive(stream: &TcpStream, probes: &TcpKeepalive) -> io::Result<()> {
+    let mut keepalive = socket2::TcpKeepalive::new();
+    if let Some(time) = probes.time {
+        keepalive = keepalive.with_time(time);
+    }
+    if let Some(interval) = probes.interval {
+        keepalive = keepalive.with_interval(interval);
+    }
+    if let Some(count) = probes.probes {
+        keepalive = keepalive.with_retries(count);
+    }
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 /// Where a connection was going before the kernel redirected it here.

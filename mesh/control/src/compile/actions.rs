@@ -202,6 +202,11 @@ pub(super) fn retry(from: Option<&api::HttpRetry>) -> Option<RetryPolicy> {
         .map(|timeout| timeout.0)
         .filter(|timeout| *timeout > Duration::ZERO);
     policy.other_host = from.retry_ignore_previous_hosts != Some(false);
+    policy.other_priority = from.retry_remote_localities == Some(true);
+    policy.base_interval = from
+        .backoff
+        .map(|base| base.0)
+        .filter(|base| *base > Duration::ZERO);
     Some(policy)
 }
 

@@ -1,13 +1,17 @@
 //! Clusters and endpoints of every service that a namespace sees.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use mesh_api::destination_rule::Subset;
 use mesh_config::{
     Cluster, ClusterLoadAssignment, Discovery, Endpoint, ServiceRef, UpstreamProtocol, names,
 };
 
-use super::{Compiler, destination_rules::lookup, scope::Scope, services::Instance};
+use super::{Compiler, locality, scope::Scope, services::Instance, traffic_policy::Policy};
 use crate::world::{Protocol, Resolution, Service, ServicePort, selects};
 
 /// What all proxies of a namespace share of clusters.
@@ -18,7 +22,6 @@ pub(crate) struct ClusterView {
 
 /// A cluster for each service, port and subset, and those that stand for no service.
 pub(super) fn outbound(compiler: &Compiler, scope: &Scope) -> ClusterView {
-    let namespace = scope.namespace.as_str();
     let mut view = ClusterView {
         clusters: BTreeMap::new(),
         endpoints: BTreeMap::new(),
@@ -31,12 +34,7 @@ pub(super) fn outbound(compiler: &Compiler, scope: &Scope) -> ClusterView {
             .insert(name.into(), Arc::new(serviceless(name, discovery)));
     }
     for service in &compiler.seen(scope) {
-        let rule = lookup(
-            &compiler.destination_rules,
-            namespace,
-            &service.host,
-            &service.namespace,
-        );
+        let rule = compiler.rule_for(scope, service);
         for port in &service.ports {
             for subset in [None]
                 .into_iter()
@@ -52,12 +50,22 @@ pub(super) fn outbound(compiler: &Compiler, scope: &Scope) -> ClusterView {
                 if let Some(limit) = compiler.world.settings.connect_timeout {
                     cluster.connect_timeout = limit;
                 }
-                rule.policy(port.number, subset).apply(&mut cluster);
-                view.clusters.insert(name.clone(), Arc::new(cluster));
+                let policy = rule.policy(port.number, subset);
+                policy.apply(&mut cluster);
                 if service.resolution == Resolution::Passthrough {
+                    view.clusters.insert(name, Arc::new(cluster));
                     continue;
                 }
-                let endpoints = endpoints(compiler, service, port, subset);
+                let endpoints = endpoints(
+                    compiler,
+                    scope,
+                    service,
+                    port,
+                    subset,
+                    &policy,
+                    &mut cluster,
+                );
+                view.clusters.insert(name.clone(), Arc::new(cluster));
                 let assignment = ClusterLoadAssignment {
                     cluster_name: name.clone(),
                     endpoints,
@@ -101,22 +109,29 @@ fn discovery(service: &Service) -> Discovery {
     }
 }
 
+/// The endpoints of a cluster, as near as they are to the callers.
 fn endpoints(
     compiler: &Compiler,
+    scope: &Scope,
     service: &Service,
     port: &ServicePort,
     subset: Option<&Subset>,
+    policy: &Policy<'_>,
+    cluster: &mut Cluster,
 ) -> Vec<Endpoint> {
     let none = BTreeMap::new();
     let chosen = |instance: &Instance<'_>| {
         let labels = instance.labels.unwrap_or(&none);
         subset.is_none_or(|subset| selects(&subset.labels, labels))
     };
-    compiler
-        .services
-        .instances(&compiler.world, service, port)
+    let mut instances = compiler.services.instances(&compiler.world, service, port);
+    instances.retain(chosen);
+    let labels: HashMap<SocketAddr, _> = instances
+        .iter()
+        .map(|instance| (instance.address, instance.labels))
+        .collect();
+    let mut endpoints: Vec<Endpoint> = instances
         .into_iter()
-        .filter(chosen)
         .map(|instance| Endpoint {
             health: instance.health,
             in_mesh: instance.pod.is_some_and(|pod| pod.in_mesh),
@@ -125,5 +140,19 @@ fn endpoints(
             locality: instance.locality.unwrap_or_default(),
             ..Endpoint::new(instance.address, instance.workload)
         })
-        .collect()
+        .collect();
+    let of_rule = policy
+        .load_balancer
+        .and_then(|lb| lb.locality_lb_setting.as_ref());
+    let of_mesh = compiler.world.settings.locality_lb.as_ref();
+    if let Some(setting) = locality::in_force(of_rule, of_mesh) {
+        let ejects = cluster.outlier_detection.is_some();
+        let labels_of = |endpoint: &Endpoint| {
+            let labels = labels.get(&endpoint.address).copied().flatten();
+            labels.cloned().unwrap_or_default()
+        };
+        cluster.locality_weighted =
+            locality::arrange(&setting, scope.caller(), ejects, &mut endpoints, labels_of);
+    }
+    endpoints
 }

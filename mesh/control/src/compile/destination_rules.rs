@@ -1,12 +1,14 @@
 //! Which DestinationRule is in force, and what it says for a port and a subset.
 
+use std::collections::BTreeMap;
+
 use mesh_api::{
     DestinationRule, Host, Resource,
     destination_rule::{Subset, TrafficPolicy},
 };
 
 use super::{host_index::HostIndex, traffic_policy::Policy, visibility::visible};
-use crate::ROOT_NAMESPACE;
+use crate::{ROOT_NAMESPACE, world::selects};
 
 /// The rule in force for one service, seen from one namespace. Rules for the same host in one
 /// namespace are united: all subsets, and the first traffic policy.
@@ -31,32 +33,55 @@ pub(crate) fn lookup<'a>(
                 && rule.spec.workload_selector.is_none()
                 && visible(&rule.spec.export_to, namespace, caller)
         };
-        let covering = rules.covering(host).filter(|(_, rule)| in_force(rule));
-        let candidates: Vec<_> = covering.map(|(named, rule)| (named, &rule.spec)).collect();
-        let specific = |named: &Host| (!named.is_wildcard(), named.as_str().len());
-        let Some(best) = candidates
-            .iter()
-            .map(|(named, _)| named)
-            .max_by_key(|named| specific(named))
-        else {
-            continue;
-        };
-        let mut effective = Effective::default();
-        for (_, rule) in candidates.iter().filter(|(named, _)| named == best) {
-            effective.policy = effective.policy.or(rule.traffic_policy.as_ref());
-            for subset in &rule.subsets {
-                if effective
-                    .subsets
-                    .iter()
-                    .all(|other| other.name != subset.name)
-                {
-                    effective.subsets.push(subset);
-                }
-            }
+        if let Some(effective) = most_specific(rules, host, in_force) {
+            return effective;
         }
-        return effective;
     }
     Effective::default()
+}
+
+/// The rule of the caller's own namespace that is for pods with its labels, if there is one: it comes
+/// before all others.
+pub(crate) fn selecting<'a>(
+    rules: &'a HostIndex<DestinationRule>,
+    caller: &str,
+    labels: &BTreeMap<String, String>,
+    host: &'a Host,
+) -> Option<Effective<'a>> {
+    most_specific(rules, host, |rule| {
+        let selector = rule.spec.workload_selector.as_ref();
+        rule.metadata.namespace == caller
+            && selector.is_some_and(|selector| selects(&selector.match_labels, labels))
+    })
+}
+
+/// The united rules of the most specific host among those in force.
+fn most_specific<'a>(
+    rules: &'a HostIndex<DestinationRule>,
+    host: &'a Host,
+    in_force: impl Fn(&Resource<DestinationRule>) -> bool,
+) -> Option<Effective<'a>> {
+    let covering = rules.covering(host).filter(|(_, rule)| in_force(rule));
+    let candidates: Vec<_> = covering.map(|(named, rule)| (named, &rule.spec)).collect();
+    let specific = |named: &Host| (!named.is_wildcard(), named.as_str().len());
+    let best = candidates
+        .iter()
+        .map(|(named, _)| named)
+        .max_by_key(|named| specific(named))?;
+    let mut effective = Effective::default();
+    for (_, rule) in candidates.iter().filter(|(named, _)| named == best) {
+        effective.policy = effective.policy.or(rule.traffic_policy.as_ref());
+        for subset in &rule.subsets {
+            let known = effective
+                .subsets
+                .iter()
+                .any(|other| other.name == subset.name);
+            if !known {
+                effective.subsets.push(subset);
+            }
+        }
+    }
+    Some(effective)
 }
 
 impl<'a> Effective<'a> {
@@ -175,6 +200,28 @@ mod tests {
         )]);
         assert_eq!(subsets(&all, "shop"), ["v1"]);
         assert!(subsets(&all, "elsewhere").is_empty());
+    }
+
+    #[test]
+    fn rules_for_some_pods_come_first_for_them_alone() {
+        let all = rules(&[
+            ("shop", rule("web", "everybody")),
+            (
+                "shop",
+                json!({"host": "web", "subsets": [{"name": "chosen"}],
+                    "workloadSelector": {"matchLabels": {"app": "front"}}}),
+            ),
+        ]);
+        assert_eq!(subsets(&all, "shop"), ["everybody"]);
+        let host = Host::service("web", "shop");
+        let labels = |app: &str| BTreeMap::from([("app".to_owned(), app.to_owned())]);
+        let found = |caller, app| {
+            let found = selecting(&all, caller, &labels(app), &host);
+            found.map(|found| found.subsets[0].name.clone())
+        };
+        assert_eq!(found("shop", "front").as_deref(), Some("chosen"));
+        assert_eq!(found("shop", "other"), None);
+        assert_eq!(found("elsewhere", "front"), None);
     }
 
     #[test]

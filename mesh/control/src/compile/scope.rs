@@ -5,13 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use mesh_api::{
     Host, Resource, Sidecar, envoy_filter::PatchContext, sidecar::OutboundTrafficPolicyMode,
 };
-use mesh_config::RouteConfiguration;
+use mesh_config::{Locality, RouteConfiguration};
 
-use super::envoy_filter::{Filter, patch_routes};
+use super::{
+    Labels, ScopeId,
+    envoy_filter::{Filter, patch_routes},
+    locality::Caller,
+};
 
 use crate::{
     ROOT_NAMESPACE,
-    world::{Key, OutboundPolicy, Pod, Service, World, selects},
+    world::{OutboundPolicy, Pod, Service, World, selects},
 };
 
 /// The callers of a namespace, and the Sidecar that limits what they see.
@@ -22,6 +26,8 @@ pub(crate) struct Scope {
     sidecar: Option<Arc<Resource<Sidecar>>>,
     filters: Vec<Filter>,
     gateway: bool,
+    locality: Arc<Locality>,
+    labels: Labels,
 }
 
 impl Scope {
@@ -32,6 +38,8 @@ impl Scope {
             sidecar: None,
             filters: Vec::new(),
             gateway: true,
+            locality: Arc::default(),
+            labels: Labels::new(),
         }
     }
 
@@ -43,6 +51,23 @@ impl Scope {
             .cloned()
             .collect();
         self
+    }
+
+    /// The same for callers where a pod is, and with its labels if they are asked for.
+    pub(super) fn with_caller(mut self, pod: &Pod, asks_for_labels: bool) -> Self {
+        self.locality = pod.locality.clone();
+        if asks_for_labels {
+            self.labels = pod.labels.clone();
+        }
+        self
+    }
+
+    /// Where the callers are, and their labels if they are asked for.
+    pub(super) fn caller(&self) -> Caller<'_> {
+        Caller {
+            locality: &self.locality,
+            labels: &self.labels,
+        }
     }
 
     pub(super) fn filters(&self) -> &[Filter] {
@@ -96,11 +121,13 @@ impl Scope {
             sidecar: sidecar.cloned(),
             filters: Vec::new(),
             gateway: false,
+            locality: Arc::default(),
+            labels: Labels::new(),
         }
     }
 
     /// Callers of one namespace with equal ids see the same.
-    pub(crate) fn id(&self) -> (String, Option<Key>, Vec<Key>) {
+    pub(super) fn id(&self) -> ScopeId {
         let key = self.sidecar.as_ref().map(|sidecar| {
             let metadata = &sidecar.metadata;
             (metadata.namespace.clone(), metadata.name.clone())
@@ -109,7 +136,8 @@ impl Scope {
             let metadata = &filter.resource.metadata;
             (metadata.namespace.clone(), metadata.name.clone())
         });
-        (self.namespace.clone(), key, filters.collect())
+        let caller = (self.locality.clone(), self.labels.clone());
+        (self.namespace.clone(), key, filters.collect(), caller)
     }
 
     /// The Sidecar in force.
@@ -202,6 +230,8 @@ mod tests {
             sidecar: Some(Arc::new(parsed.resource)),
             filters: Vec::new(),
             gateway: false,
+            locality: Arc::default(),
+            labels: Labels::new(),
         }
     }
 

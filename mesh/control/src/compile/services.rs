@@ -217,7 +217,7 @@ fn of_pod<'a>(
         labels: pod.map(|pod| &pod.labels),
         workload: pod.map_or_else(Arc::default, |pod| pod.workload.clone()),
         pod,
-        locality: None,
+        locality: pod.map(|pod| pod.locality.clone()),
         weight: 1,
     }
 }

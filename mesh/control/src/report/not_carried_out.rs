@@ -12,13 +12,10 @@ const FIELDS: &[(&str, &[&str])] = &[
         &[
             "spec.tcp[].match[].sourceSubnet",
             "spec.http[].match[].statPrefix",
-            "spec.http[].retries.backoff",
-            "spec.http[].retries.retryRemoteLocalities",
             "spec.http[].fault.delay.exponentialDelay",
             "spec.http[].fault.abort.http2Error",
         ],
     ),
-    ("DestinationRule", &["spec.workloadSelector"]),
     ("ServiceEntry", &["spec.subjectAltNames"]),
     ("WorkloadEntry", &["spec.network"]),
     (
@@ -55,21 +52,7 @@ const FIELDS: &[(&str, &[&str])] = &[
 ];
 
 /// Fields of a `trafficPolicy` (and of the settings of a port) that have no effect.
-const TRAFFIC_POLICY: &[&str] = &[
-    "loadBalancer.consistentHash",
-    "loadBalancer.localityLbSetting",
-    "loadBalancer.warmupDurationSecs",
-    "loadBalancer.warmup",
-    "connectionPool.tcp.maxConnections",
-    "connectionPool.tcp.tcpKeepalive",
-    "connectionPool.tcp.maxConnectionDuration",
-    "connectionPool.tcp.idleTimeout",
-    "connectionPool.http",
-    "tls",
-    "tunnel",
-    "proxyProtocol",
-    "retryBudget",
-];
+const TRAFFIC_POLICY: &[&str] = &["tls", "tunnel", "proxyProtocol"];
 
 /// One sentence per field, or one for the whole kind.
 pub(super) fn of_object(kind: &str, object: &Value) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1 as core;
-use mesh_config::{StatsMatcher, Workload};
+use mesh_config::{Locality, StatsMatcher, Workload};
 
 /// A pod, trimmed.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Pod {
     pub workload: Arc<Workload>,
     /// A proxy of the mesh stands before it.
     pub in_mesh: bool,
+    /// Where it runs.
+    pub locality: Arc<Locality>,
     /// Which statistics its proxy shows: annotations `sidecar.istio.io/statsInclusion...`.
     pub stats_inclusion: StatsMatcher,
 }
@@ -75,12 +77,34 @@ impl Pod {
             )),
             in_mesh: containers().any(|container| container.name == PROXY_CONTAINER),
             stats_inclusion: stats_inclusion(from.metadata.annotations.as_ref()),
+            locality: Arc::new(locality(&labels)),
             name,
             namespace,
             labels,
             address,
             service_account,
         })
+    }
+}
+
+/// Istio's own label `istio-locality` (region.zone.subzone) before those of the topology, which newer
+/// Kubernetes copies from the node to its pods.
+fn locality(labels: &BTreeMap<String, String>) -> Locality {
+    if let Some(place) = labels.get("istio-locality") {
+        let separator = if place.contains('/') { '/' } else { '.' };
+        let mut parts = place.split(separator).map(str::to_owned);
+        let mut next = || parts.next().unwrap_or_default();
+        return Locality {
+            region: next(),
+            zone: next(),
+            sub_zone: next(),
+        };
+    }
+    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    Locality {
+        region: label("topology.kubernetes.io/region"),
+        zone: label("topology.kubernetes.io/zone"),
+        sub_zone: label("topology.istio.io/subzone"),
     }
 }
 

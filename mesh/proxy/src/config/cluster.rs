@@ -147,6 +147,11 @@ impl Cluster {
         labels: &Labels,
     ) {
         let before = self.members.load_full();
+        // A repetition is no change: connections are kept as long as this is the same.
+        let config = match &before {
+            Some(before) if before.config == config => before.config.clone(),
+            _ => config,
+        };
         let same_detection = before
             .as_ref()
             .is_some_and(|before| before.config.outlier_detection == config.outlier_detection);

@@ -53,6 +53,7 @@ pub(crate) struct Forward {
     pub(crate) timeout: Option<Duration>,
     pub(crate) retry: Retry,
     pub(crate) rewrite: Option<Rewrite>,
+    pub(crate) hash_policy: Vec<model::HashPolicy>,
     pub(crate) mirrors: Vec<(Arc<super::Cluster>, model::Percent)>,
 }
 
@@ -75,6 +76,8 @@ pub(crate) struct Retry {
     pub(crate) other_priority: bool,
     pub(crate) base_interval: Option<Duration>,
     pub(crate) max_interval: Option<Duration>,
+    /// An attempt that takes too long goes on beside the next.
+    pub(crate) hedge: bool,
 }
 
 #[derive(Debug)]
@@ -101,6 +104,7 @@ impl RouteTable {
                 timeout: None,
                 retry: Retry::default(),
                 rewrite: None,
+                hash_policy: Vec::new(),
                 mirrors: Vec::new(),
             }),
             fault: None,
@@ -265,9 +269,10 @@ impl Forward {
             retry: forward
                 .retry
                 .as_ref()
-                .map(Retry::compile)
+                .map(|retry| Retry::compile(retry, forward.hedge_on_per_try_timeout))
                 .unwrap_or_default(),
             rewrite: forward.rewrite.as_ref().map(Rewrite::compile).transpose()?,
+            hash_policy: forward.hash_policy.clone(),
             mirrors: forward
                 .mirrors
                 .iter()
@@ -305,7 +310,7 @@ pub(crate) fn by_weight(weights: impl Iterator<Item = u32> + Clone, draw: u32) -
 }
 
 impl Retry {
-    fn compile(retry: &model::RetryPolicy) -> Self {
+    fn compile(retry: &model::RetryPolicy, hedge: bool) -> Self {
         let (on, mut status_codes) = RetryOn::parse(&retry.retry_on);
         status_codes.extend(&retry.retriable_status_codes);
         Self {
@@ -317,6 +322,7 @@ impl Retry {
             other_priority: retry.other_priority,
             base_interval: retry.base_interval,
             max_interval: retry.max_interval,
+            hedge: hedge && retry.num_retries > 0 && retry.per_try_timeout.is_some(),
         }
     }
 }

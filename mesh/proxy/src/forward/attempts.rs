@@ -1,6 +1,6 @@
 //! Attempt after attempt, each at a host of its own choice, until there is an answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -34,6 +34,9 @@ pub(super) struct Attempts<'a> {
     pub(super) hash: Option<u64>,
 }
 
+/// What came of an attempt.
+pub(super) type Attempted = Result<(Response<Incoming>, Lease), UpstreamError>;
+
 /// Failed attempts before other priorities are tried, where the route asks for that.
 const PRIORITY_PATIENCE: usize = 2;
 
@@ -43,9 +46,12 @@ impl Attempts<'_> {
         outgoing: Outgoing,
     ) -> Result<(Response<Incoming>, Lease), LocalReply> {
         let retry = &self.forward.retry;
+        if retry.hedge && self.members.config.discovery != Discovery::OriginalDst {
+            return self.hedged(outgoing).await;
+        }
         let http2 = speaks_http2(self.members, self.context);
         let keep = retry::needs_copy(retry, self.exchange.grpc, http2);
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let mut tried: Vec<Arc<Host>> = Vec::new();
         // Held while a retry waits and is under way.
         let mut active_retry = None;
@@ -63,14 +69,8 @@ impl Attempts<'_> {
                 None if keep => spare.as_ref().map(|outgoing| outgoing.request(http2)),
                 None => spare.take().map(|outgoing| outgoing.into_request(http2)),
             };
-            if let Some(request) = &mut request
-                && self.context.direction != TrafficDirection::Inbound
-            {
-                let count = HeaderValue::from(attempt);
-                request
-                    .headers_mut()
-                    .insert(conventions::ATTEMPT_COUNT, count);
-                self.tell_peer(&host, request.headers_mut());
+            if let Some(request) = &mut request {
+                self.mark(attempt, &host, request.headers_mut());
             }
             let outcome = self.attempt(&host, http2, &mut request).await;
             let retries_left = attempt <= retry.attempts;
@@ -100,17 +100,7 @@ impl Attempts<'_> {
                 } else if attempt > 1 {
                     self.cluster.stats.upstream_rq_retry_success.add(1);
                 }
-                if let Ok((response, lease)) = &outcome {
-                    self.charge(response.status());
-                    if let Some(log) = &mut self.exchange.log {
-                        log.upstream_local = lease.local();
-                    }
-                    let elapsed = started.elapsed().as_millis() as u64;
-                    self.exchange.upstream_time_ms = Some(elapsed);
-                }
-                return outcome.map_err(|error| {
-                    self.charged(LocalReply::upstream_failed(&error, attempt > 1))
-                });
+                return self.pass_on(outcome, started, attempt);
             }
             let stats = &self.cluster.stats;
             stats.upstream_rq_retry.add(1);
@@ -127,19 +117,39 @@ impl Attempts<'_> {
         }
     }
 
+    /// The outcome of the last attempt is what the client gets.
+    pub(super) fn pass_on(
+        &mut self,
+        outcome: Attempted,
+        started: Instant,
+        attempts: u32,
+    ) -> Result<(Response<Incoming>, Lease), LocalReply> {
+        if let Ok((response, lease)) = &outcome {
+            self.charge(response.status());
+            if let Some(log) = &mut self.exchange.log {
+                log.upstream_local = lease.local();
+            }
+            self.exchange.upstream_time_ms = Some(started.elapsed().as_millis() as u64);
+        }
+        outcome.map_err(|error| self.charged(LocalReply::upstream_failed(&error, attempts > 1)))
+    }
+
     /// Counts what the client gets.
     fn charge(&self, status: StatusCode) {
         self.cluster.stats.upstream_rq.add(status.as_u16());
         self.cluster.stats.upstream_rq_completed.add(1);
     }
 
-    fn charged(&self, reply: LocalReply) -> LocalReply {
+    pub(super) fn charged(&self, reply: LocalReply) -> LocalReply {
         self.charge(reply.status);
         reply
     }
 
     /// The host for the next attempt.
-    async fn choose(&self, tried: &[Arc<Host>]) -> Result<Option<Arc<Host>>, LocalReply> {
+    pub(super) async fn choose(
+        &self,
+        tried: &[Arc<Host>],
+    ) -> Result<Option<Arc<Host>>, LocalReply> {
         let worker = &self.context.connection.worker;
         if self.members.config.discovery == Discovery::OriginalDst {
             return Ok(Some(self.original().await?));
@@ -173,8 +183,12 @@ impl Attempts<'_> {
         Ok(worker.original(self.cluster, address))
     }
 
-    /// Says who calls to a host that has a proxy to take it off again.
-    fn tell_peer(&self, host: &Host, headers: &mut HeaderMap) {
+    /// Which attempt it is; and who calls, to a host that has a proxy to take that off again.
+    pub(super) fn mark(&self, attempt: u32, host: &Host, headers: &mut HeaderMap) {
+        if self.context.direction == TrafficDirection::Inbound {
+            return;
+        }
+        headers.insert(conventions::ATTEMPT_COUNT, HeaderValue::from(attempt));
         if host.in_mesh
             && let Some(own) = &*self.context.connection.worker.shared.own_metadata.load()
         {
@@ -188,8 +202,7 @@ impl Attempts<'_> {
         host: &Arc<Host>,
         http2: bool,
         request: &mut Option<Request<RequestBody>>,
-    ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
-        let stats = &self.cluster.stats;
+    ) -> Attempted {
         let worker = &self.context.connection.worker;
         let config = &self.members.config;
         let sending = pool::send(worker, self.cluster, host, http2, config, request);
@@ -198,18 +211,26 @@ impl Attempts<'_> {
             Some(limit) => match timeout(limit, sending).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
+                    let stats = &self.cluster.stats;
                     stats.upstream_rq_per_try_timeout.add(1);
                     Err(UpstreamError::PerTryTimeout)
                 }
             },
         };
+        self.observe(host, &outcome);
+        outcome
+    }
+
+    /// Counts what came of an attempt.
+    pub(super) fn observe(&self, host: &Arc<Host>, outcome: &Attempted) {
+        let stats = &self.cluster.stats;
         if matches!(outcome, Ok(_) | Err(UpstreamError::Request(_))) {
             outlier::report(self.cluster, self.members, host, Outcome::Connected);
         }
-        if let Some(result) = self.outcome(&outcome) {
+        if let Some(result) = self.outcome(outcome) {
             outlier::report(self.cluster, self.members, host, result);
         }
-        match &outcome {
+        match outcome {
             Ok((response, _)) if response.status().is_server_error() => host.stats.rq_error.add(1),
             Ok(_) => host.stats.rq_success.add(1),
             // No fault of the host's.
@@ -226,14 +247,10 @@ impl Attempts<'_> {
                 }
             }
         }
-        outcome
     }
 
     /// What outlier detection makes of an attempt.
-    fn outcome(
-        &self,
-        attempt: &Result<(Response<Incoming>, Lease), UpstreamError>,
-    ) -> Option<Outcome> {
+    fn outcome(&self, attempt: &Attempted) -> Option<Outcome> {
         Some(match attempt {
             Ok((response, _)) => {
                 let grpc_status = response

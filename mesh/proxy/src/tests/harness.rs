@@ -146,6 +146,22 @@ pub(super) async fn raw(answer: &'static [u8]) -> SocketAddr {
     address
 }
 
+/// A server that takes its time to hang up, and says nothing.
+pub(super) async fn raw_after(wait: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                drop(stream);
+            });
+        }
+    });
+    address
+}
+
 /// A server that sends back what it gets.
 pub(super) async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

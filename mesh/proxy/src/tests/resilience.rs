@@ -215,3 +215,71 @@ async fn a_client_cannot_ask_for_retries() {
     assert_eq!(answer.status, 503);
     assert_eq!(app.seen()[0].header("x-envoy-retry-on"), None);
 }
+
+#[tokio::test]
+async fn a_slow_attempt_is_hedged_and_the_first_good_answer_wins() {
+    let slow = raw_after(Duration::from_secs(30)).await;
+    let fast = App::start("fast").await;
+    let mut fields = retry("connect-failure", 1);
+    fields["retry"]["perTryTimeout"] = json!("0.200s");
+    fields["hedgeOnPerTryTimeout"] = json!(true);
+    let mesh = mesh(fields, &[slow, fast.address]);
+    let mut hedged = 0;
+    for _ in 0..4 {
+        let started = Instant::now();
+        let answer = mesh.get("/").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "fast"));
+        assert!(started.elapsed() < Duration::from_secs(5));
+        hedged += u32::from(started.elapsed() >= Duration::from_millis(200));
+    }
+    assert_eq!(hedged, 2, "every other request begins at the slow host");
+    assert_eq!(mesh.stat("cluster.web;.upstream_rq_per_try_timeout"), 2);
+}
+
+#[tokio::test]
+async fn a_hash_binds_a_client_to_a_host() {
+    let apps = [
+        App::start("a").await,
+        App::start("b").await,
+        App::start("c").await,
+    ];
+    let endpoints = apps.each_ref().map(|app| app.address);
+    let cookie = json!({ "cookie": { "name": "user", "ttl": "10s" } });
+    let start = |policy: Value| {
+        let route = forward("web", json!({ "hashPolicy": [policy] }));
+        let mut snapshot = snapshot("outbound", json!([route]), &[]);
+        let fields = json!({ "lbPolicy": { "ringHash": { "minimumRingSize": 1024 } } });
+        add_cluster(&mut snapshot, "web", &endpoints, fields);
+        Mesh::start(snapshot)
+    };
+    let by_header = start(json!({ "header": "x-user" }));
+    let mut spread = std::collections::BTreeSet::new();
+    for user in 0..40 {
+        let ask = || {
+            Request::get("/")
+                .header("host", "web")
+                .header("x-user", user)
+        };
+        let first = by_header.send(ask()).await.body;
+        assert_eq!(by_header.send(ask()).await.body, first);
+        spread.insert(first);
+    }
+    assert_eq!(spread.len(), 3);
+    let by_cookie = start(cookie);
+    let first = by_cookie.get("/").await;
+    let set = first.header("set-cookie").unwrap().to_owned();
+    assert!(
+        set.starts_with("user=\"") && set.ends_with("\"; Max-Age=10; HttpOnly"),
+        "{set}"
+    );
+    for _ in 0..5 {
+        let request = Request::get("/").header("host", "web");
+        let answer = by_cookie
+            .send(request.header("cookie", set.split(';').next().unwrap()))
+            .await;
+        assert_eq!(
+            (answer.body.as_str(), answer.header("set-cookie")),
+            (first.body.as_str(), None)
+        );
+    }
+}
