@@ -224,16 +224,16 @@ async fn a_slow_attempt_is_hedged_and_the_first_good_answer_wins() {
     fields["retry"]["perTryTimeout"] = json!("0.200s");
     fields["hedgeOnPerTryTimeout"] = json!(true);
     let mesh = mesh(fields, &[slow, fast.address]);
-    let mut hedged = 0;
     for _ in 0..4 {
         let started = Instant::now();
         let answer = mesh.get("/").await;
         assert_eq!((answer.status, answer.body.as_str()), (200, "fast"));
         assert!(started.elapsed() < Duration::from_secs(5));
-        hedged += u32::from(started.elapsed() >= Duration::from_millis(200));
     }
-    assert_eq!(hedged, 2, "every other request begins at the slow host");
-    assert_eq!(mesh.stat("cluster.web;.upstream_rq_per_try_timeout"), 2);
+    // In turns, the attempt after one at the slow host is at the other: all but perhaps the first
+    // request begin at the slow one.
+    assert!(mesh.stat("cluster.web;.upstream_rq_per_try_timeout") >= 3);
+    assert!(mesh.stat("cluster.web;.upstream_rq_retry") >= 3);
 }
 
 #[tokio::test]
