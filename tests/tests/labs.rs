@@ -116,6 +116,7 @@ fn links_lead_somewhere() {
         "labs/book/README.md",
         "labs/book/README.ko.md",
         "labs/book/SOURCES.md",
+        "labs/book/GLOSSARY.ko.md",
     ];
     for file in files.map(|name| root().join(name)) {
         let text = read(&file);

@@ -37,7 +37,10 @@ pub struct Request {
     pub url: String,
     /// The pod that sends it: `deploy/NAME`, `pod/NAME` or `app=LABEL`. Needed for a URL with a host.
     pub from: Option<String>,
-    /// Namespace of `from`.
+    /// The pod that it goes to, from this machine, which is outside the mesh: the address of the pod takes the place of
+    /// the host `pod` in the URL.
+    pub to: Option<String>,
+    /// Namespace of `from` and `to`.
     #[serde(default = "default_namespace")]
     pub namespace: String,
     /// The Host header, when it is not that of the URL.

@@ -9,7 +9,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::{book::Book, language::Language};
+use crate::{book::Book, language::Language, say};
 
 /// Exit code: the check ran and is not passed yet.
 pub const NOT_YET: u8 = 3;
@@ -129,7 +129,7 @@ pub struct Place {
 pub async fn run(args: LabArgs, place: Place) -> anyhow::Result<ExitCode> {
     let language = args.options.lang.unwrap_or_else(Language::of_environment);
     if let Verb::Lint { schema: true, .. } = args.verb {
-        println!("{}", serde_json::to_string_pretty(&crate::check::schema())?);
+        say::line(serde_json::to_string_pretty(&crate::check::schema())?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let desk = desk::Desk {
@@ -143,7 +143,7 @@ pub async fn run(args: LabArgs, place: Place) -> anyhow::Result<ExitCode> {
     match args.verb {
         Verb::List => verbs::list(&desk),
         Verb::Start { lab } => verbs::start(&desk, lab.as_deref()).await,
-        Verb::Show => verbs::show(&desk),
+        Verb::Show => verbs::show(&desk).await,
         Verb::Check => verbs::check(&desk).await,
         Verb::Next { anyway } => verbs::next(&desk, anyway).await,
         Verb::Predict { choice } => verbs::predict(&desk, choice),

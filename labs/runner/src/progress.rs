@@ -121,6 +121,7 @@ impl Keeper {
 pub fn write_whole(file: &Path, content: &[u8]) -> anyhow::Result<()> {
     let told = || format!("writing {}", file.display());
     let folder = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(told)?;
     let mut new = tempfile::NamedTempFile::new_in(folder).with_context(told)?;
     new.write_all(content).with_context(told)?;
     new.as_file().sync_all().with_context(told)?;

@@ -41,14 +41,17 @@ pub struct Rehearsal {
     pub time: Duration,
 }
 
-/// Tests labs, some at a time; `told` gets each as it is done.
+/// Tests labs, some at a time; `told` gets each as it is done. Whether all went well.
+///
+/// # Errors
+/// Those of `told`.
 pub async fn rehearse_all(
     book: &Book,
     labs: Vec<Lab>,
     at_a_time: usize,
     language: Language,
-    mut told: impl FnMut(&Rehearsal),
-) -> bool {
+    mut told: impl FnMut(&Rehearsal) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
     let book = Arc::new(book.clone());
     let mut done = std::pin::pin!(
         stream::iter(labs)
@@ -61,9 +64,9 @@ pub async fn rehearse_all(
     let mut all_well = true;
     while let Some(rehearsal) = done.next().await {
         all_well &= rehearsal.error.is_none();
-        told(&rehearsal);
+        told(&rehearsal)?;
     }
-    all_well
+    Ok(all_well)
 }
 
 /// Tests one lab.
@@ -90,6 +93,8 @@ pub async fn rehearse(book: &Book, lab: &Lab, language: Language) -> Rehearsal {
 struct Stage {
     scratch: tempfile::TempDir,
     port: u16,
+    /// Whether there is a cluster to be stopped.
+    standing: bool,
 }
 
 impl Stage {
@@ -97,6 +102,7 @@ impl Stage {
         let stage = Self {
             scratch: tempfile::tempdir()?,
             port: free_port()?,
+            standing: true,
         };
         copy(&book.folder, &stage.folder().join("labs/book"))?;
         for need in &lab.front.needs {
@@ -108,10 +114,7 @@ impl Stage {
             };
             let port = stage.port.to_string();
             let arguments = [&["up", "--gateway-port", &port], apps].concat();
-            if let Err(error) = stage.meshdojo(&arguments).await {
-                let _ = stage.meshdojo(&["down", "--purge"]).await;
-                return Err(error);
-            }
+            stage.meshdojo(&arguments).await?;
         }
         Ok(stage)
     }
@@ -134,7 +137,8 @@ impl Stage {
             .args(arguments)
             .env("MESHDOJO_HOME", self.home())
             .env_remove("MESHDOJO_NAME")
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         let output = command.output().await?;
         if !output.status.success() {
             bail!(
@@ -164,8 +168,28 @@ impl Stage {
         Shell::start(self.folder(), &environment, &self.gateway())
     }
 
-    async fn strike(self) -> anyhow::Result<()> {
+    /// Stops the cluster, and tells when that fails.
+    async fn strike(mut self) -> anyhow::Result<()> {
+        self.standing = false;
         self.meshdojo(&["down", "--purge"]).await
+    }
+}
+
+/// A rehearsal that is given up, by Ctrl-C too, leaves no cluster behind.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let Ok(program) = std::env::current_exe() else {
+            return;
+        };
+        if self.standing {
+            let mut down = std::process::Command::new(program);
+            down.args(["down", "--purge"])
+                .env("MESHDOJO_HOME", self.home())
+                .env_remove("MESHDOJO_NAME")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let _ = down.status();
+        }
     }
 }
 

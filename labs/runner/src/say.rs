@@ -23,6 +23,15 @@ pub fn finding(finding: &Finding, causes: &[String], language: Language) -> Stri
     text
 }
 
+/// Prints a line of output. That nobody reads it is told by an error of the kind `BrokenPipe`, not by a panic.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout(), "{text}").map_err(Into::into)
+}
+
 /// `▓▓▓░░░ 3/6`
 pub fn bar(done: usize, all: usize) -> String {
     format!(

@@ -105,7 +105,13 @@ impl Sender {
                 })?;
                 client = client.proxy(reqwest::Proxy::http(door)?);
             }
-            request.url.clone()
+            match &request.to {
+                Some(to) => at_pod(
+                    &request.url,
+                    &cluster.pods(&request.namespace, to).await?[0],
+                ),
+                None => request.url.clone(),
+            }
         };
         let http = client.build()?;
         let mut headers = reqwest::header::HeaderMap::new();
@@ -192,6 +198,12 @@ impl Sender {
             .map(|_| self.send())
             .buffer_unordered(at_a_time.max(1))
     }
+}
+
+/// The URL with the pod's address for the host `pod`.
+fn at_pod(url: &str, pod: &Pod) -> String {
+    let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_deref());
+    url.replacen("://pod", &format!("://{}", ip.unwrap_or("pod")), 1)
 }
 
 /// The way out of a pod: its sidecar, else the node's.

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Format, desk::Desk};
-use crate::{lab::Lab, progress::Progress};
+use crate::{lab::Lab, progress::Progress, say};
 
 pub(super) fn print(desk: &Desk, format: Format) -> anyhow::Result<ExitCode> {
     let labs = desk.book.labs(desk.language)?;
     let progress = desk.keeper.read()?;
-    print!("{}", rendered(&labs, &progress, format)?);
+    say::line(rendered(&labs, &progress, format)?.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     MISTAKES, NOT_YET,
@@ -21,6 +22,8 @@ use crate::{
     type_in::{Shell, at_gateway},
 };
 
+/// Exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 /// A change may need this long to reach every proxy; `check` waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -30,14 +33,14 @@ pub(super) fn list(desk: &Desk) -> anyhow::Result<ExitCode> {
         let here = progress.current.as_ref() == Some(&lab.id);
         let steps = lab.steps.len();
         let done = progress.labs.get(&lab.id).map_or(0, |p| p.passed(steps));
-        println!(
+        say::line(format!(
             "{} {:<3} {}  ({}, {})",
             if here { ">" } else { " " },
             lab.id.split('-').next().unwrap_or_default(),
             lab.front.title,
             lab.front.time,
             say::bar(done, steps),
-        );
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -67,9 +70,9 @@ pub(super) async fn start(desk: &Desk, meant: Option<&str>) -> anyhow::Result<Ex
     if !desk.start_of(&lab, step).exists() {
         desk.keep_start(&cluster, &lab, step).await?;
     }
-    println!("{}", at_gateway(lab.setup.text.trim(), &cluster.gateway));
-    println!();
-    show(desk)
+    say::line(at_gateway(lab.setup.text.trim(), &cluster.gateway))?;
+    say::line("")?;
+    show(desk).await
 }
 
 /// Brings the cluster to the lab's start, unless it has been begun before.
@@ -113,14 +116,20 @@ async fn set_up(desk: &Desk, lab: &Lab) -> anyhow::Result<()> {
     desk.keep_start(&cluster, lab, 1).await
 }
 
-pub(super) fn show(desk: &Desk) -> anyhow::Result<ExitCode> {
+pub(super) async fn show(desk: &Desk) -> anyhow::Result<ExitCode> {
     let (lab, step) = desk.current_step()?;
-    let gateway = desk
-        .gateway
-        .clone()
-        .unwrap_or_else(|| "http://127.0.0.1:8080".into());
-    println!("[{}/{}] {}", step.number, lab.steps.len(), lab.front.title);
-    println!("{}", at_gateway(step.section.text.trim_end(), &gateway));
+    // Without a cluster there is still something to read.
+    let gateway = match desk.cluster().await {
+        Ok(cluster) => cluster.gateway,
+        Err(_) => "http://127.0.0.1:8080".into(),
+    };
+    say::line(format!(
+        "[{}/{}] {}",
+        step.number,
+        lab.steps.len(),
+        lab.front.title
+    ))?;
+    say::line(at_gateway(step.section.text.trim_end(), &gateway))?;
     if let Some(prediction) = &step.prediction {
         let known = desk.keeper.read()?;
         let predicted = known
@@ -129,14 +138,14 @@ pub(super) fn show(desk: &Desk) -> anyhow::Result<ExitCode> {
             .and_then(|p| p.steps.get(&step.number))
             .and_then(|s| s.predicted);
         if predicted.is_none() {
-            println!("\n? {}", prediction.ask);
+            say::line(format!("\n? {}", prediction.ask))?;
             for (i, choice) in prediction.choices.iter().enumerate() {
-                println!("  {}) {choice}", i + 1);
+                say::line(format!("  {}) {choice}", i + 1))?;
             }
-            println!(
+            say::line(format!(
                 "  {} meshdojo lab predict N",
                 desk.language.pick("before you type:", "입력하기 전에:")
-            );
+            ))?;
         }
     }
     let next = if step.checks.is_empty() {
@@ -144,7 +153,7 @@ pub(super) fn show(desk: &Desk) -> anyhow::Result<ExitCode> {
     } else {
         "meshdojo lab check | hint | solve | reset | next"
     };
-    println!("\n-- {next}");
+    say::line(format!("\n-- {next}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -163,15 +172,14 @@ pub(super) async fn judge_and_say(
             .lab(&lab.id, Timestamp::now())
             .checked(step.number, well, Timestamp::now());
     })?;
-    println!("{}", told(desk, cluster, &verdicts).await);
-    if well {
-        println!(
-            "{}",
-            desk.language.pick(
-                "Passed. Go on with `meshdojo lab next`.",
-                "통과했습니다. `meshdojo lab next`로 계속하십시오."
-            )
-        );
+    if !verdicts.is_empty() {
+        say::line(told(desk, cluster, &verdicts).await)?;
+    }
+    if well && !step.checks.is_empty() {
+        say::line(desk.language.pick(
+            "Passed. Go on with `meshdojo lab next`.",
+            "통과했습니다. `meshdojo lab next`로 계속하십시오.",
+        ))?;
     }
     Ok(well)
 }
@@ -198,11 +206,10 @@ pub(super) async fn check(desk: &Desk) -> anyhow::Result<ExitCode> {
     if judge_and_say(desk, &cluster, &lab, &step, PATIENCE).await? {
         Ok(ExitCode::SUCCESS)
     } else {
-        println!(
-            "{}",
+        say::line(
             desk.language
-                .pick("A hint: `meshdojo lab hint`", "도움말: `meshdojo lab hint`")
-        );
+                .pick("A hint: `meshdojo lab hint`", "도움말: `meshdojo lab hint`"),
+        )?;
         Ok(ExitCode::from(NOT_YET))
     }
 }
@@ -218,25 +225,22 @@ pub(super) async fn next(desk: &Desk, anyway: bool) -> anyhow::Result<ExitCode> 
         .passed
         .is_some();
     if !done && !anyway && !judge_and_say(desk, &cluster, &lab, &step, PATIENCE).await? {
-        println!(
-            "{}",
-            desk.language.pick(
-                "To go on all the same: `meshdojo lab next --anyway`",
-                "그래도 넘어가려면: `meshdojo lab next --anyway`"
-            )
-        );
+        say::line(desk.language.pick(
+            "To go on all the same: `meshdojo lab next --anyway`",
+            "그래도 넘어가려면: `meshdojo lab next --anyway`",
+        ))?;
         return Ok(ExitCode::from(NOT_YET));
     }
     move_to(desk, &cluster, &lab, step.number + 1).await?;
     if step.number == lab.steps.len() {
-        println!("{}", lab.end.trim());
-        println!(
+        say::line(lab.end.trim())?;
+        say::line(format!(
             "\n{}",
             desk.language.pick("The lab is done.", "실습을 마쳤습니다.")
-        );
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
-    show(desk)
+    show(desk).await
 }
 
 async fn move_to(desk: &Desk, cluster: &Cluster, lab: &Lab, step: usize) -> anyhow::Result<()> {
@@ -266,20 +270,17 @@ pub(super) fn predict(desk: &Desk, choice: usize) -> anyhow::Result<ExitCode> {
             .predicted = Some(choice);
     })?;
     let right = choice == prediction.answer;
-    println!(
-        "{}",
-        match right {
-            true => desk
-                .language
-                .pick("You will see it so.", "그대로 보게 될 것입니다."),
-            false => desk.language.pick(
-                "Noted. Type the commands and see for yourself.",
-                "기록했습니다. 명령을 입력하고 직접 확인해 보십시오."
-            ),
-        }
-    );
+    say::line(match right {
+        true => desk
+            .language
+            .pick("You will see it so.", "그대로 보게 될 것입니다."),
+        false => desk.language.pick(
+            "Noted. Type the commands and see for yourself.",
+            "기록했습니다. 명령을 입력하고 직접 확인해 보십시오.",
+        ),
+    })?;
     if right {
-        println!("{}", prediction.because);
+        say::line(&prediction.because)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -300,7 +301,11 @@ pub(super) fn hint(desk: &Desk) -> anyhow::Result<ExitCode> {
         at.hints = (at.hints + 1).min(step.hints.len());
         at.hints
     })?;
-    println!("({level}/{}) {}", step.hints.len(), step.hints[level - 1]);
+    say::line(format!(
+        "({level}/{}) {}",
+        step.hints.len(),
+        step.hints[level - 1]
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -327,9 +332,9 @@ async fn shell_for(
 async fn type_step(shell: &mut Shell, step: &Step, gateway: &str) -> anyhow::Result<()> {
     for typed in &step.section.typed {
         for line in at_gateway(&typed.text, gateway).lines() {
-            println!("$ {line}");
+            say::line(format!("$ {line}"))?;
         }
-        println!("{}", shell.type_as_written(typed).await?.output);
+        say::line(shell.type_as_written(typed).await?.output)?;
     }
     Ok(())
 }
@@ -354,19 +359,16 @@ pub(super) async fn reset(desk: &Desk) -> anyhow::Result<ExitCode> {
     let cluster = desk.cluster().await?;
     let snapshot = Snapshot::read(&desk.start_of(&lab, step.number))?;
     let count = snapshot.restore(&cluster, &lab.front.namespaces).await?;
-    println!(
-        "{}",
-        desk.language.pick(
-            format!(
-                "back at the start of step {}: {count} objects changed",
-                step.number
-            ),
-            format!(
-                "{}단계의 시작으로 되돌렸습니다. 바뀐 객체: {count}개",
-                step.number
-            )
-        )
-    );
+    say::line(desk.language.pick(
+        format!(
+            "back at the start of step {}: {count} objects changed",
+            step.number
+        ),
+        format!(
+            "{}단계의 시작으로 되돌렸습니다. 바뀐 객체: {count}개",
+            step.number
+        ),
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -405,7 +407,7 @@ pub(super) async fn goto(desk: &Desk, wanted: usize) -> anyhow::Result<ExitCode>
         attempt(&step.checks, &cluster, desk.language, PATIENCE * 5, false).await?;
     }
     move_to(desk, &cluster, &lab, wanted).await?;
-    show(desk)
+    show(desk).await
 }
 
 pub(super) async fn test(
@@ -425,25 +427,32 @@ pub(super) async fn test(
             .collect::<Result<_, _>>()?
     };
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-    let well = rehearse::rehearse_all(&desk.book, labs, jobs, desk.language, |rehearsal| {
+    let rehearsal = rehearse::rehearse_all(&desk.book, labs, jobs, desk.language, |rehearsal| {
         let mark = if rehearsal.error.is_none() {
             "✓"
         } else {
             "✗"
         };
-        println!(
+        say::line(format!(
             "{mark} {} ({:.1} s)",
             rehearsal.id,
             rehearsal.time.as_secs_f64()
-        );
+        ))?;
         for line in &rehearsal.lines {
-            println!("    {line}");
+            say::line(format!("    {line}"))?;
         }
         if let Some(error) = &rehearsal.error {
-            println!("    {}", error.replace('\n', "\n    "));
+            say::line(format!("    {}", error.replace('\n', "\n    ")))?;
         }
-    })
-    .await;
+        Ok(())
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let well = tokio::select! {
+        well = rehearsal => well?,
+        // Given up; the clusters go with the rehearsal.
+        _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(INTERRUPTED)),
+        _ = terminate.recv() => return Ok(ExitCode::from(INTERRUPTED)),
+    };
     Ok(ExitCode::from(if well { 0 } else { NOT_YET }))
 }
 
@@ -456,7 +465,7 @@ pub(super) fn lint(desk: &Desk, meant: &[String]) -> anyhow::Result<ExitCode> {
     let mut count = 0;
     for folder in chosen {
         for mistake in linting::lint(folder) {
-            println!("{mistake}");
+            say::line(format!("{mistake}"))?;
             count += 1;
         }
     }

@@ -7,7 +7,7 @@ use kube::runtime::watcher;
 use tokio::sync::mpsc;
 
 use super::{desk::Desk, verbs};
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, say};
 
 /// Kinds whose changes call for another look.
 const KINDS: &[(&str, &str)] = &[
@@ -33,13 +33,13 @@ pub(super) async fn watch(desk: &Desk) -> anyhow::Result<ExitCode> {
     let mut changes = changes(&cluster, &desk.current()?.0.front.namespaces);
     let mut keys = keys();
     let mut input_open = true;
-    verbs::show(desk)?;
+    verbs::show(desk).await?;
     let mut last_passed = None;
     loop {
         let (lab, step) = match desk.current_step() {
             Ok(current) => current,
             Err(done) => {
-                println!("{done}");
+                say::line(format!("{done}"))?;
                 return Ok(ExitCode::SUCCESS);
             }
         };
@@ -57,7 +57,7 @@ pub(super) async fn watch(desk: &Desk) -> anyhow::Result<ExitCode> {
                 // The cluster is away; it may come back.
                 Err(error) => eprintln!("meshdojo: {error:#}"),
             }
-            println!(
+            say::line(format!(
                 "[{}/{}] n {} · h {} · c {} · s {} · r {} · q {}",
                 step.number,
                 lab.steps.len(),
@@ -67,7 +67,7 @@ pub(super) async fn watch(desk: &Desk) -> anyhow::Result<ExitCode> {
                 desk.language.pick("solve", "풀이"),
                 desk.language.pick("reset", "초기화"),
                 desk.language.pick("quit", "끝내기"),
-            );
+            ))?;
         }
         tokio::select! {
             line = keys.recv(), if input_open => match line.as_deref().map(str::trim) {

@@ -90,7 +90,7 @@ fn misplaced(objects: &Objects, wanted: &(String, String), target: &Host) -> Vec
                         "VirtualService {rule_name} is in namespace {in_namespace}, where {host} means {host}.{in_namespace}; the service is in {from}: apply it with -n {from}"
                     ),
                     format!(
-                        "VirtualService {rule_name}이(가) {in_namespace} 네임스페이스에 있어 {host}은(는) {host}.{in_namespace}을(를) 뜻합니다. 서비스는 {from}에 있으니 -n {from}으로 적용하십시오"
+                        "VirtualService {rule_name}이(가) {in_namespace} 네임스페이스에 있어 {host}은(는) {host}.{in_namespace}을(를) 뜻합니다. 서비스는 {from}에 있으니 -n {from} 옵션을 붙여 적용하십시오"
                     ),
                 );
             }
