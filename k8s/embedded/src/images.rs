@@ -4,7 +4,7 @@
 //! if need be, what foreign command names mean in it. The catalogue is data; whoever starts the
 //! cluster brings it.
 //!
-//! Names are compared without registry: `docker.io/istio/proxyv2:1.2`,
+//! Names are compared without registry, and without what a mirror puts before them: `docker.io/istio/proxyv2:1.2`,
 //! `registry.istio.io/release/proxyv2` and `istio/proxyv2` are one image. No tag means `latest`; a tag
 //! that no entry lists falls back to the entry for any tag; a digest counts only without a tag,
 //! and then as `latest`.
@@ -23,7 +23,7 @@ pub const SELF: &str = "{self}";
 pub struct Image {
     /// Repository without registry, such as `istio/examples-bookinfo-details-v1`.
     pub name: String,
-    /// Tags that this entry is for; none means any.
+    /// Tags that this entry is for, `*` in one for any text; none means any tag.
     #[serde(default)]
     pub tags: Vec<String>,
     /// What the image starts: replaced by a container's `command`. May be empty for an image that
@@ -193,13 +193,39 @@ impl Catalogue {
         &self.images
     }
 
-    /// The entry for a reference.
+    /// The entry for a reference: of those with its name, or else with the end of its name (two
+    /// parts at the least: `mirror/istio/pilot` is `istio/pilot`), the first whose tag agrees, or
+    /// else the first for any tag.
     pub fn find(&self, reference: &Reference) -> Option<&Image> {
-        let named = || self.images.iter().filter(|i| i.name == reference.name);
-        named()
-            .find(|i| i.tags.contains(&reference.tag))
-            .or_else(|| named().find(|i| i.tags.is_empty()))
+        let same = |image: &&Image| image.name == reference.name;
+        let mirrored = |image: &&Image| {
+            image.name.contains('/')
+                && reference
+                    .name
+                    .strip_suffix(image.name.as_str())
+                    .is_some_and(|before| before.ends_with('/'))
+        };
+        self.tagged(same, &reference.tag)
+            .or_else(|| self.tagged(mirrored, &reference.tag))
     }
+
+    fn tagged(&self, named: impl Fn(&&Image) -> bool, tag: &str) -> Option<&Image> {
+        let named = || self.images.iter().filter(&named);
+        named()
+            .find(|image| image.tags.iter().any(|pattern| matches(pattern, tag)))
+            .or_else(|| named().find(|image| image.tags.is_empty()))
+    }
+}
+
+/// Whether a tag is like a pattern, in which `*` stands for any text.
+fn matches(pattern: &str, tag: &str) -> bool {
+    let Some((front, rest)) = pattern.split_once('*') else {
+        return pattern == tag;
+    };
+    let Some(tag) = tag.strip_prefix(front) else {
+        return false;
+    };
+    (0..=tag.len()).any(|at| tag.is_char_boundary(at) && matches(rest, &tag[at..]))
 }
 
 impl Image {
@@ -332,6 +358,30 @@ mod tests {
         assert_eq!(find("a/b:1").unwrap(), ["one"]);
         assert_eq!(find("a/b:2").unwrap(), ["{self}", "service"]);
         assert_eq!(find("b:2"), None);
+    }
+
+    #[test]
+    fn mirrors_and_patterns_of_tags() {
+        let catalogue = Catalogue::from_json(
+            r#"[
+                {"name": "a/b", "tags": ["1.*-x", "edge"], "command": ["one"]},
+                {"name": "a/b", "command": ["any"]},
+                {"name": "b", "command": ["short"]}
+            ]"#,
+        )
+        .unwrap();
+        let find = |image: &str| {
+            let reference = Reference::parse(image).unwrap();
+            catalogue.find(&reference).map(|i| i.command[0].as_str())
+        };
+        assert_eq!(find("mirror.example.com/team/a/b:1.2-x"), Some("one"));
+        assert_eq!(find("team/a/b:1.2-y"), Some("any"));
+        assert_eq!(find("a/b:edge"), Some("one"));
+        assert_eq!(find("a/b:1.-x"), Some("one"));
+        assert_eq!(find("registry.example.com/b"), Some("short"));
+        // Somebody else's program of the same short name, and half a word.
+        assert_eq!(find("team/b"), None);
+        assert_eq!(find("xa/b"), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+pub mod book_service;
 pub mod details;
 pub mod productpage;
 pub mod ratings;
@@ -35,12 +36,18 @@ pub enum Command {
     /// Facts about the book.
     #[command(disable_version_flag = true)]
     Details(details::Args),
+    /// Stands in for the book service on the Internet that details v2 asks.
+    #[command(disable_version_flag = true)]
+    BookService(book_service::Args),
     /// What reviewers say, with stars in versions v2 and v3.
     #[command(disable_version_flag = true)]
     Reviews(reviews::Args),
     /// How many stars the reviewers give.
     #[command(disable_version_flag = true)]
     Ratings(ratings::Args),
+    /// Stands in for the database of ratings v2, of which it speaks MySQL's protocol.
+    #[command(disable_version_flag = true)]
+    RatingsDatabase(ratings::stand_in::Args),
 }
 
 impl Command {
@@ -52,8 +59,10 @@ impl Command {
         match self {
             Self::Productpage(args) => args.run().await?,
             Self::Details(args) => args.run().await?,
+            Self::BookService(args) => args.run().await?,
             Self::Reviews(args) => args.run().await?,
             Self::Ratings(args) => args.run().await?,
+            Self::RatingsDatabase(args) => args.run().await?,
         }
         Ok(())
     }

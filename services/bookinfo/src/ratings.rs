@@ -11,8 +11,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use dojo_kit::chaos::settings::{ErrorType, Settings};
-use dojo_kit::{Identity, Kit, ServeArgs, StartError};
+use dojo_kit::{Identity, Kit, ServeArgs};
 use serde_json::{Value, json};
+
+use database::{Database, DatabaseArgs};
+
+pub mod database;
+pub mod stand_in;
 
 /// The largest body of a POST, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -22,10 +27,13 @@ const MAX_PRODUCTS: usize = 256;
 /// The flags of ratings.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The version: v1, or one that fails in its own way: v-faulty, v-delayed, v-unavailable,
-    /// v-unhealthy.
+    /// The version: v1; v2, which has its ratings from a database; or one that fails in its own
+    /// way: v-faulty, v-delayed, v-unavailable, v-unhealthy.
     #[arg(long, env = "SERVICE_VERSION", default_value = "v1")]
     pub version: String,
+    /// The database of v2.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// What every service takes.
     #[command(flatten)]
     pub serve: ServeArgs,
@@ -36,12 +44,28 @@ impl Args {
     ///
     /// # Errors
     /// When the service cannot start.
-    pub async fn run(self) -> Result<(), StartError> {
+    pub async fn run(self) -> anyhow::Result<()> {
         let identity = Identity::new("ratings", &self.version);
         let chaos = chaos_of(&self.version);
-        dojo_kit::run(identity, &self.serve, crate::PORT, chaos, router).await
+        let source = dojo_kit::listen::container_address()?;
+        let database = self.database.database(source)?;
+        dojo_kit::run(identity, &self.serve, crate::PORT, chaos, |kit| {
+            if self.version == WITH_DATABASE {
+                tracing::info!("ratings come from {database}");
+                return from_database(kit, database);
+            }
+            if !database.is_embedded() {
+                tracing::warn!("only {WITH_DATABASE} asks a database; {database} is not asked");
+            }
+            router(kit)
+        })
+        .await?;
+        Ok(())
     }
 }
+
+/// The version that has its ratings from a database.
+const WITH_DATABASE: &str = "v2";
 
 /// The version that admits in `/health` that it fails.
 const UNHEALTHY: &str = "v-unhealthy";
@@ -93,6 +117,37 @@ pub fn router(kit: &Kit) -> Router {
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Posted::default())
+}
+
+/// The routes of the version that has its ratings from a database.
+pub fn from_database(kit: &Kit, database: Database) -> Router {
+    let show = |State(database): State<Arc<Database>>, Path(id): Path<String>| async move {
+        let Some(id) = product(&id) else {
+            return not_numeric();
+        };
+        match database.stars().await {
+            Ok([first, second]) => {
+                axum::Json(json!({"id": id, "ratings": {"Reviewer1": first, "Reviewer2": second}}))
+                    .into_response()
+            }
+            Err(failure) => failure.into_response(),
+        }
+    };
+    let keep = |Path(id): Path<String>| async move {
+        match product(&id) {
+            Some(_) => crate::json_text(
+                StatusCode::NOT_IMPLEMENTED,
+                r#"{"error":"Post not implemented for database backed ratings"}"#,
+            ),
+            None => not_numeric(),
+        }
+    };
+    Router::new()
+        .route("/health", get(health).with_state(kit.clone()))
+        .route("/ratings/{id}", get(show).post(keep))
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Arc::new(database))
 }
 
 async fn health(State(kit): State<Kit>) -> Response {

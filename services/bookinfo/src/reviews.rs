@@ -18,7 +18,7 @@ use crate::upstream::Upstream;
 pub const RATINGS_SERVED_BY: HeaderName = HeaderName::from_static("x-ratings-served-by");
 
 /// Headers passed on to ratings, beside those of tracing.
-const PASSED_ON: &[&str] = &["end-user", "user-agent", "cookie", "authorization", "jwt"];
+pub(crate) const PASSED_ON: &[&str] = &["end-user", "user-agent", "cookie", "authorization", "jwt"];
 
 const TEXTS: [(&str, &str); 2] = [
     (

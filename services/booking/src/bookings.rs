@@ -11,7 +11,7 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::{get, post};
 use dojo_kit::chaos::settings::Settings;
-use dojo_kit::{Identity, Kit, ServeArgs, propagation};
+use dojo_kit::{Identity, Kit, ServeArgs, client, propagation};
 use serde_json::json;
 use spring::entity::Field;
 use spring::problem::Problem;
@@ -36,8 +36,6 @@ static BOOKINGS: Resource = Resource {
 
 /// How long vaccine may take: what the original's client allows.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The largest answer of vaccine: `true` or `false`, and some blanks.
-const MAX_ANSWER: usize = 1024;
 
 /// The flags of booking.
 #[derive(Clone, Debug, clap::Args)]
@@ -169,26 +167,14 @@ impl Bookings {
     async fn ask_vaccine(&self, id: &str, incoming: &HeaderMap) -> Result<bool, String> {
         let url = format!("{}/vaccines/checkAndBookStock?vaccineId={id}", self.vaccine);
         let headers = propagation::propagated(incoming, &[propagation::TRACE_HEADERS]);
-        let mut answer = self
-            .kit
-            .client
-            .get(url)
-            .headers(headers)
-            .timeout(LIMIT)
-            .send()
+        let answer = client::get(&self.kit.client, &url, headers, LIMIT)
             .await
-            .map_err(|error| reason(&error))?;
-        if !answer.status().is_success() {
-            return Err(format!("status {}", answer.status().as_u16()));
+            .map_err(|error| error.to_string())?;
+        if !answer.status.is_success() {
+            return Err(format!("status {}", answer.status.as_u16()));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| reason(&error))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(format!("an answer of more than {MAX_ANSWER} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        serde_json::from_slice(&body).map_err(|_| "an answer that is neither true nor false".into())
+        serde_json::from_slice(&answer.body)
+            .map_err(|_| "an answer that is neither true nor false".into())
     }
 }
 
@@ -206,18 +192,6 @@ async fn cancelled(
         tracing::info!("event BookingCancelled: booking {}", path.as_str());
     }
     response
-}
-
-/// An error and its causes on one line.
-fn reason(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -309,8 +283,8 @@ mod tests {
                 .body
                 .contains("neither true nor false")
         );
-        let huge = Router::new().fallback(|| async { "x".repeat(1 << 20) });
-        assert!(refused(huge).await.body.contains("more than 1024 bytes"));
+        let huge = Router::new().fallback(|| async { "x".repeat(3 << 20) });
+        assert!(refused(huge).await.body.contains("larger than"));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use axum::routing::get;
 use dojo_kit::chaos::Injected;
 use dojo_kit::chaos::settings::Settings;
 use dojo_kit::telemetry::TelemetryArgs;
-use dojo_kit::{Identity, Kit, ServeArgs, StartError, listen, server, telemetry};
+use dojo_kit::{Identity, Kit, ServeArgs, StartError};
 
 /// The port unless told otherwise.
 const PORT: u16 = 8080;
@@ -60,20 +60,17 @@ impl Args {
     /// # Errors
     /// When the service cannot start.
     pub async fn run(self) -> Result<(), StartError> {
-        // As `dojo_kit::run`, but with a layer of its own around the whole (see `service`).
-        let own_address = listen::container_address()?;
-        let chaos = self.serve.chaos.settings(chaos_of(self.random_error))?;
-        let mut kit = Kit::new(Identity::new("hello", &self.version), own_address)?;
-        let telemetry = telemetry::init(&self.telemetry(), &kit.identity, &kit.client)?;
-        kit = kit.with_chaos(chaos);
-        kit.chaos_api = self.serve.chaos.chaos_api;
-        let address = self.serve.listen_address(PORT).resolve(own_address);
-        let listener = server::bind(address).await?;
-        let stop = server::stop_signal().map_err(StartError::Signals)?;
-        tracing::info!("Server listening on: http://{address}");
-        server::serve(listener, service(&kit, self.log_lines()), stop).await;
-        telemetry.finish().await;
-        Ok(())
+        let identity = Identity::new("hello", &self.version);
+        let args = ServeArgs {
+            telemetry: self.telemetry(),
+            ..self.serve.clone()
+        };
+        let chaos = chaos_of(self.random_error);
+        let address = args.listen_address(PORT);
+        dojo_kit::run_assembled(identity, &args, address, chaos, |kit| {
+            service(kit, self.log_lines())
+        })
+        .await
     }
 
     /// Hello has log lines of its own, which labs count: the kit's lines about requests and injected

@@ -1,13 +1,14 @@
-//! The two services that only say hello, and in which version they do.
+//! The services that only say hello, and in which version they do.
 //!
 //! `hello` fails at random when told to, and logs each answer in one line that labs count;
 //! `helloworld` names its version and its pod, and burns some CPU per request, so that an
-//! autoscaler has something to do.
+//! autoscaler has something to do; `web` shows a page, as a fresh nginx does.
 
 pub mod hello_server;
 pub mod helloworld;
 #[cfg(test)]
 mod testing;
+pub mod web;
 
 /// The services of this crate, as subcommands.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -16,6 +17,9 @@ pub enum Command {
     Hello(hello_server::Args),
     /// Names its version and its pod, and burns some CPU.
     Helloworld(helloworld::Args),
+    /// A static web server: a page, or the files of a folder.
+    #[command(disable_version_flag = true)]
+    Web(web::Args),
 }
 
 impl Command {
@@ -27,6 +31,7 @@ impl Command {
         match self {
             Self::Hello(args) => args.run().await?,
             Self::Helloworld(args) => args.run().await?,
+            Self::Web(args) => args.run().await?,
         }
         Ok(())
     }

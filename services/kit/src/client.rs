@@ -7,15 +7,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use tracing::Instrument as _;
 
 use crate::telemetry;
 
 /// The longest that establishing a connection may take where the caller sets no shorter limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest answer that a service reads from another one, in bytes.
-const MAX_ANSWER: usize = 1024 * 1024;
+/// The largest answer that a service reads from another one, in bytes: a vehicle's long history fits.
+const MAX_ANSWER: usize = 2 * 1024 * 1024;
 
 /// A client that opens a new connection for every call, so that how calls are spread over the
 /// copies of a service is plain to see. Calls leave from `source` when it is given: behind a door
@@ -52,26 +52,55 @@ pub enum CallError {
     /// It did not come, or broke off.
     #[error("{}", causes(.0))]
     Failed(reqwest::Error),
-    /// It is larger than a megabyte.
+    /// It is larger than two megabytes.
     #[error("the answer is larger than {MAX_ANSWER} bytes")]
     TooLarge,
 }
 
-/// GETs `url` on a new connection. `limit` is for the whole call, to the end of the answer's body.
+/// A call to another service.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    /// Its method.
+    pub method: Method,
+    /// The whole address.
+    pub url: &'a str,
+    /// Its headers; those of the trace are added when spans are recorded.
+    pub headers: HeaderMap,
+    /// Its body, if it has one.
+    pub body: Option<Bytes>,
+    /// How long it may take, to the end of the answer's body.
+    pub limit: Duration,
+}
+
+/// GETs `url`. `limit` is for the whole call, to the end of the answer's body.
 ///
 /// # Errors
 /// When no whole answer came in time. An answer of any status is an answer.
 pub async fn get(
     client: &reqwest::Client,
     url: &str,
-    mut headers: HeaderMap,
+    headers: HeaderMap,
     limit: Duration,
 ) -> Result<Answer, CallError> {
-    let span = telemetry::client_span(url);
-    telemetry::inject(&span, &mut headers);
-    let outcome = answer(client, url, headers, limit)
-        .instrument(span.clone())
-        .await;
+    let method = Method::GET;
+    let call = Call {
+        method,
+        url,
+        headers,
+        body: None,
+        limit,
+    };
+    self::call(client, call).await
+}
+
+/// Makes a call and reads its whole answer.
+///
+/// # Errors
+/// When no whole answer came in time. An answer of any status is an answer.
+pub async fn call(client: &reqwest::Client, mut call: Call<'_>) -> Result<Answer, CallError> {
+    let span = telemetry::client_span(call.method.as_str(), call.url);
+    telemetry::inject(&span, &mut call.headers);
+    let outcome = answer(client, call).instrument(span.clone()).await;
     match &outcome {
         Ok(answer) => telemetry::record_status(&span, answer.status),
         Err(_) => {
@@ -81,20 +110,21 @@ pub async fn get(
     outcome
 }
 
-async fn answer(
-    client: &reqwest::Client,
-    url: &str,
-    headers: HeaderMap,
-    limit: Duration,
-) -> Result<Answer, CallError> {
+async fn answer(client: &reqwest::Client, call: Call<'_>) -> Result<Answer, CallError> {
     let failed = |error: reqwest::Error| {
         if error.is_timeout() {
-            CallError::Timeout(limit)
+            CallError::Timeout(call.limit)
         } else {
             CallError::Failed(error)
         }
     };
-    let request = client.get(url).headers(headers).timeout(limit);
+    let mut request = client
+        .request(call.method, call.url)
+        .headers(call.headers)
+        .timeout(call.limit);
+    if let Some(body) = call.body {
+        request = request.body(body);
+    }
     let mut response = request.send().await.map_err(failed)?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = Vec::new();

@@ -9,6 +9,8 @@
 //! | [`listen`] | on which address? |
 //! | [`server`] | how are connections accepted, served and ended? |
 //! | [`client`] | how does it call other services? |
+//! | [`tunnel`] | how does it reach them over plain TCP? |
+//! | [`grpc`] | how are gRPC calls served and made? |
 //! | [`propagation`] | which headers go from the request served to the requests made? |
 //! | [`chaos`] | which errors and delays happen on purpose? |
 //! | [`metrics`] | what does `/metrics` show? |
@@ -21,6 +23,7 @@
 pub mod chaos;
 pub mod client;
 pub mod duration;
+pub mod grpc;
 pub mod listen;
 pub mod metrics;
 pub mod propagation;
@@ -28,5 +31,6 @@ pub mod server;
 pub mod service;
 pub mod telemetry;
 pub mod trace_context;
+pub mod tunnel;
 
-pub use service::{Identity, Kit, SERVED_BY, ServeArgs, StartError, assemble, run};
+pub use service::{Identity, Kit, SERVED_BY, ServeArgs, StartError, assemble, run, run_assembled};

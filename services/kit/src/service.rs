@@ -152,13 +152,32 @@ pub async fn run(
     own_chaos: Settings,
     router: impl FnOnce(&Kit) -> Router,
 ) -> Result<(), StartError> {
+    let address = args.listen_address(default_port);
+    run_assembled(identity, args, address, own_chaos, |kit| {
+        assemble(kit, router(kit))
+    })
+    .await
+}
+
+/// Starts a service as [`run`] does, but one that calls [`assemble`] itself, because it has a
+/// layer of its own around the whole, and that says itself where it listens.
+///
+/// # Errors
+/// Those of [`run`].
+pub async fn run_assembled(
+    identity: Identity,
+    args: &ServeArgs,
+    address: ListenAddress,
+    own_chaos: Settings,
+    service: impl FnOnce(&Kit) -> Router,
+) -> Result<(), StartError> {
     let own_address = listen::container_address()?;
     let chaos = args.chaos.settings(own_chaos)?;
     let mut kit = Kit::new(identity, own_address)?;
     let telemetry = telemetry::init(&args.telemetry, &kit.identity, &kit.client)?;
     kit = kit.with_chaos(chaos);
     kit.chaos_api = args.chaos.chaos_api;
-    let listener = server::bind(args.listen_address(default_port).resolve(own_address)).await?;
+    let listener = server::bind(address.resolve(own_address)).await?;
     tracing::info!(
         version = kit.identity.version,
         pod = kit.identity.pod,
@@ -169,8 +188,7 @@ pub async fn run(
     if let Ok(address) = listener.local_addr() {
         tracing::info!("Server listening on: http://{address}");
     }
-    let router = assemble(&kit, router(&kit));
-    server::serve(listener, router, stop).await;
+    server::serve(listener, service(&kit), stop).await;
     telemetry.finish().await;
     Ok(())
 }

@@ -182,13 +182,13 @@ pub(crate) fn server_span(method: &str, path: &str, headers: &HeaderMap) -> Span
 }
 
 /// The span of a call to another service.
-pub(crate) fn client_span(url: &str) -> Span {
+pub(crate) fn client_span(method: &str, url: &str) -> Span {
     tracing::info_span!(
         target: SPANS,
         "call",
-        otel.name = format_args!("GET {url}"),
+        otel.name = format_args!("{method} {url}"),
         otel.kind = "client",
-        http.request.method = "GET",
+        http.request.method = method,
         url.full = url,
         http.response.status_code = tracing::field::Empty,
         otel.status_code = tracing::field::Empty,
@@ -234,7 +234,10 @@ mod tests {
             let _entered = served.enter();
             let mut outgoing =
                 crate::propagation::propagated(&incoming, &[crate::propagation::TRACE_HEADERS]);
-            inject(&client_span("http://ratings:9080/ratings/0"), &mut outgoing);
+            inject(
+                &client_span("GET", "http://ratings:9080/ratings/0"),
+                &mut outgoing,
+            );
             outgoing
         })
     }
@@ -271,7 +274,7 @@ mod tests {
         let incoming = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let mut headers = HeaderMap::new();
         headers.insert("traceparent", incoming.parse().expect("a header value"));
-        inject(&client_span("http://ratings:9080/"), &mut headers);
+        inject(&client_span("GET", "http://ratings:9080/"), &mut headers);
         assert_eq!(headers["traceparent"], incoming);
         assert_eq!(headers.len(), 1);
     }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use dojo_kit::chaos::settings::{Pattern, Settings};
 use dojo_kit::duration::parse as duration;
 use dojo_kit::listen::{self, ListenAddress};
-use dojo_kit::{Identity, Kit, ServeArgs, server, telemetry};
+use dojo_kit::{Identity, Kit, ServeArgs};
 use serde_json::Value;
 
 use crate::load::Load;
@@ -171,28 +171,27 @@ impl Args {
     /// # Errors
     /// When the service cannot start.
     pub async fn run(self) -> anyhow::Result<()> {
-        // As `dojo_kit::run`, but with a layer of its own around the whole (see `service`).
-        let own_address = listen::container_address()?;
-        let chaos = self.serve.chaos.settings(own_chaos())?;
-        let mut kit = Kit::new(Identity::new("simple", &self.version), own_address)?;
-        if self.http_client_keep_alives {
-            kit.client = pooled(own_address).context("cannot set up the HTTP client")?;
-        }
         let config = self.config()?;
-        let telemetry = telemetry::init(&self.serve.telemetry, &kit.identity, &kit.client)?;
-        kit = kit.with_chaos(chaos);
-        kit.chaos_api = self.serve.chaos.chaos_api;
-        let address = self.listen_address().resolve(own_address);
-        let listener = server::bind(address).await?;
-        let stop = server::stop_signal().context("cannot listen for signals")?;
-        tracing::info!(
-            "Starting service: name={} upstreamURIs={} upstreamWorkers={} listenAddress={address}",
-            self.name,
-            self.upstream_uris,
-            self.upstream_workers
-        );
-        server::serve(listener, service::service(&kit, config), stop).await;
-        telemetry.finish().await;
+        let pooled = if self.http_client_keep_alives {
+            let source = listen::container_address()?;
+            Some(pooled(source).context("cannot set up the HTTP client")?)
+        } else {
+            None
+        };
+        let identity = Identity::new("simple", &self.version);
+        let address = self.listen_address();
+        let service = |kit: &Kit| {
+            tracing::info!(
+                "Starting service: name={} upstreamURIs={} upstreamWorkers={}",
+                self.name,
+                self.upstream_uris,
+                self.upstream_workers
+            );
+            let mut kit = kit.clone();
+            kit.client = pooled.unwrap_or(kit.client);
+            service::service(&kit, config)
+        };
+        dojo_kit::run_assembled(identity, &self.serve, address, own_chaos(), service).await?;
         Ok(())
     }
 

@@ -260,7 +260,7 @@ async fn a_hanging_upstream_and_a_huge_answer_are_given_up() {
     let router = web(hanging, &["--http-client-request-timeout", "50ms"]);
     let json = get(&router, "/").await.json();
     assert_eq!(json["upstream_calls"][0]["code"], -1);
-    let huge = serve(Router::new().fallback(|| async { "x".repeat(2 << 20) })).await;
+    let huge = serve(Router::new().fallback(|| async { "x".repeat(3 << 20) })).await;
     let json = get(&web(huge, &[]), "/").await.json();
     let error = json["upstream_calls"][0]["error"].as_str().expect("text");
     assert!(error.contains("larger than"), "{error}");

@@ -7,15 +7,14 @@ use axum::http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, PROXY_AUTHORIZATION,
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, Method};
+use dojo_kit::client::{self, Answer, Call, CallError};
 use futures::stream::{self, StreamExt as _};
 
 use crate::call_tree::CallTree;
 
 /// The most services that are called.
 const MAX_UPSTREAMS: usize = 64;
-/// The largest answer that is read, in bytes.
-const MAX_ANSWER: usize = 1024 * 1024;
 /// Headers of the request that belong to its connection or its body, and not to the calls made.
 const NOT_PASSED_ON: [HeaderName; 12] = [
     HOST,
@@ -170,7 +169,7 @@ impl Upstreams {
         client: &reqwest::Client,
         address: &str,
         headers: &HeaderMap,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, CallError> {
         // The original's own server would answer a double slash with a redirect to a single one.
         let (scheme, rest) = address.split_once("://").unwrap_or(("http", address));
         let mut rest = rest.to_owned();
@@ -178,35 +177,22 @@ impl Upstreams {
             rest = rest.replace("//", "/");
         }
         let address = format!("{scheme}://{rest}");
-        let mut request = if self.body.is_empty() && self.size == 0 {
-            client.get(address)
-        } else {
-            client.post(address).body(self.body_of_call())
-        };
+        let with_body = !self.body.is_empty() || self.size > 0;
+        let mut passed_on = HeaderMap::new();
         if self.append_request {
-            let mut passed_on = headers.clone();
+            passed_on = headers.clone();
             for name in &NOT_PASSED_ON {
                 passed_on.remove(name);
             }
-            request = request.headers(passed_on);
         }
-        let mut response = request
-            .timeout(self.timeout)
-            .send()
-            .await
-            .map_err(|error| reason(&error))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(format!("the answer is larger than {MAX_ANSWER} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer {
-            status: response.status(),
-            headers: std::mem::take(response.headers_mut()),
-            body,
-        })
+        let call = Call {
+            method: if with_body { Method::POST } else { Method::GET },
+            url: &address,
+            headers: passed_on,
+            body: with_body.then(|| self.body_of_call().into()),
+            limit: self.timeout,
+        };
+        client::call(client, call).await
     }
 
     fn body_of_call(&self) -> String {
@@ -217,22 +203,4 @@ impl Upstreams {
         // At most a mebibyte more or less, so the cast loses nothing.
         "x".repeat((self.size as f64 * (1.0 + share)) as usize)
     }
-}
-
-struct Answer {
-    status: reqwest::StatusCode,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-/// An error and its causes on one line: the client's own text says only that sending failed.
-fn reason(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

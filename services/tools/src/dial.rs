@@ -5,16 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use dojo_kit::tunnel;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use crate::route::Authority;
-
-/// The largest answer to `CONNECT` that is read, in bytes.
-const MAX_CONNECT_ANSWER: usize = 8 * 1024;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +95,10 @@ pub async fn resolve(authority: &Authority) -> Result<Vec<SocketAddr>, DialError
 pub async fn open(dial: &Dial) -> Result<(Pin<Box<dyn Stream>>, SocketAddr), DialError> {
     let (mut stream, peer) = connect(dial).await?;
     if dial.tunnel {
-        tunnel(&mut stream, &dial.server).await?;
+        let to = dial.server.to_string();
+        tunnel::ask(&mut stream, &to)
+            .await
+            .map_err(|answer| DialError::Tunnel { to, answer })?;
     }
     let Some(config) = &dial.tls else {
         return Ok((Box::pin(stream), peer));
@@ -115,7 +116,7 @@ pub async fn open(dial: &Dial) -> Result<(Pin<Box<dyn Stream>>, SocketAddr), Dia
 async fn connect(dial: &Dial) -> Result<(TcpStream, SocketAddr), DialError> {
     let mut last = None;
     for &address in &dial.addresses {
-        match connect_one(address, dial.source).await {
+        match tunnel::connect_from(address, dial.source).await {
             Ok(stream) => return Ok((stream, address)),
             Err(error) => last = Some(DialError::Connect { address, error }),
         }
@@ -126,52 +127,13 @@ async fn connect(dial: &Dial) -> Result<(TcpStream, SocketAddr), DialError> {
     }))
 }
 
-async fn connect_one(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    if let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
-        socket.bind(SocketAddr::new(source, 0))?;
-    }
-    let stream = socket.connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// Asks the proxy at the other end of `stream` for a tunnel. The answer is read byte by byte: what
-/// follows it belongs to the server.
-async fn tunnel(stream: &mut TcpStream, to: &Authority) -> Result<(), DialError> {
-    let refused = |answer: String| DialError::Tunnel {
-        to: to.to_string(),
-        answer,
-    };
-    let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
-    let written = stream.write_all(request.as_bytes()).await;
-    written.map_err(|e| refused(e.to_string()))?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        if answer.len() == MAX_CONNECT_ANSWER {
-            return Err(refused("an endless answer".to_owned()));
-        }
-        let byte = stream.read_u8().await;
-        answer.push(byte.map_err(|e| refused(e.to_string()))?);
-    }
-    let text = String::from_utf8_lossy(&answer);
-    let line = text.lines().next().unwrap_or_default();
-    match line.split(' ').nth(1) {
-        Some(status) if status.starts_with('2') => Ok(()),
-        _ => Err(refused(line.to_owned())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
 
     use rustls::ServerConfig;
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
 

@@ -17,6 +17,9 @@ use std::path::PathBuf;
 /// Annotation of a pod whose address is owned by one of its containers: `CONTAINER:PORT`, where
 /// PORT is that container's outbound proxy on the pod's loopback.
 pub const DOOR: &str = "embedded.meshdojo.dev/door";
+/// The folder in a cluster's state folder whose programs containers find before those of the
+/// machine. Whoever starts the cluster fills it.
+pub const TOOLS: &str = "tools";
 /// Where a pod's ServiceAccount token is mounted.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -150,6 +153,7 @@ fn base_env(
     root: &std::path::Path,
 ) -> Env {
     let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".into());
+    let path = format!("{}:{path}", context.config.state_dir.join(TOOLS).display());
     let hostname = spec.hostname.clone().unwrap_or_else(|| pod.name_any());
     let (door_ip, door_port) = addresses.door;
     let door = format!("http://{door_ip}:{door_port}");

@@ -32,7 +32,11 @@ pub struct Launch {
     pub dir: PathBuf,
 }
 
-/// Finds a program the way `execvp` would, with the container's `PATH`.
+/// Where images keep programs.
+const IMAGE_FOLDERS: [&str; 4] = ["/bin", "/usr/bin", "/usr/local/bin", "/sbin"];
+
+/// Finds a program the way `execvp` would, with the container's `PATH`. One that an image has in
+/// a usual folder (`/usr/bin/fortio`) and this machine has not is looked for by its name.
 ///
 /// # Errors
 /// The words of a container runtime for a program that is not there.
@@ -45,6 +49,12 @@ pub fn locate(program: &str, env: &Env, dir: &Path) -> Result<PathBuf, String> {
         let path = dir.join(program);
         if executable(&path) {
             return Ok(path);
+        }
+        if let (Some(folder), Some(name)) = (path.parent(), path.file_name())
+            && IMAGE_FOLDERS.iter().any(|usual| folder == Path::new(usual))
+            && let Some(found) = name.to_str().and_then(|name| locate(name, env, dir).ok())
+        {
+            return Ok(found);
         }
         let why = if path.exists() {
             "permission denied"

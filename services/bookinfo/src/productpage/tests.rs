@@ -29,7 +29,7 @@ fn shop(details: u16, reviews: u16, ratings: u16) -> Router {
 async fn details() -> u16 {
     serve(dojo_kit::assemble(
         &kit("details", Some("details-pod")),
-        crate::details::router(),
+        crate::details::router(&kit("details", None), crate::details::Source::Own),
     ))
     .await
 }
