@@ -59,6 +59,7 @@ pub fn free_gateway_port() -> u16 {
 /// A running cluster; dropped, it is gone without a trace.
 pub struct Dojo {
     home: TempDir,
+    variables: Variables,
     /// Port of the gateway on 127.0.0.1.
     pub port: u16,
 }
@@ -69,8 +70,17 @@ impl Dojo {
     /// # Errors
     /// What `up` said.
     pub fn up(apps: &[&str]) -> anyhow::Result<Self> {
+        Self::up_with(apps, &[])
+    }
+
+    /// The same with variables in the cluster's environment.
+    ///
+    /// # Errors
+    /// What `up` said.
+    pub fn up_with(apps: &[&str], variables: Variables) -> anyhow::Result<Self> {
         let dojo = Self {
             home: tempfile::tempdir()?,
+            variables,
             port: free_gateway_port(),
         };
         dojo.up_again(apps)?;
@@ -98,7 +108,7 @@ impl Dojo {
     /// # Errors
     /// When it cannot be started.
     pub fn meshdojo(&self, args: &[&str]) -> anyhow::Result<Output> {
-        meshdojo(self.home.path(), args)
+        run(self.home.path(), args, self.variables)
     }
 
     /// The default cluster's folder.
@@ -152,9 +162,17 @@ impl Drop for Dojo {
 /// # Errors
 /// When it cannot be started.
 pub fn meshdojo(home: &Path, args: &[&str]) -> anyhow::Result<Output> {
+    run(home, args, &[])
+}
+
+/// Names and values of an environment.
+type Variables = &'static [(&'static str, &'static str)];
+
+fn run(home: &Path, args: &[&str], variables: Variables) -> anyhow::Result<Output> {
     let mut command = Command::new(binary());
     command
         .args(args)
+        .envs(variables.iter().copied())
         .env("MESHDOJO_HOME", home)
         .env_remove("MESHDOJO_NAME");
     command

@@ -140,7 +140,7 @@ impl Prober {
             return Ok(status);
         }
         if let Some(probe) = &self.tcp_socket {
-            TcpStream::connect((localhost, probe.port)).await?;
+            TcpStream::connect(crate::socket::served((localhost, probe.port).into())).await?;
             return Ok(StatusCode::OK);
         }
         anyhow::bail!("it is neither httpGet nor tcpSocket")
@@ -154,7 +154,7 @@ async fn get(
     headers: &[Header],
     limit: usize,
 ) -> anyhow::Result<(StatusCode, bytes::Bytes)> {
-    let stream = TcpStream::connect((host, port)).await?;
+    let stream = TcpStream::connect(crate::socket::served((host, port).into())).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn_local(connection);
     let path = if path.starts_with('/') {

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    sync::LazyLock,
 };
 
 use mesh_config::TcpKeepalive;
@@ -11,6 +12,20 @@ use tokio::net::{TcpSocket, TcpStream};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// What is listened on where `address` is meant. On the embedded cluster an ordinary user's
+/// processes may not have ports below the one that this variable names; they have those 10000 higher.
+pub(crate) fn served(mut address: SocketAddr) -> SocketAddr {
+    static LOWEST: LazyLock<u16> = LazyLock::new(|| {
+        let told = std::env::var("DOJO_LOWEST_PORT").ok();
+        told.and_then(|text| text.parse().ok()).unwrap_or(0)
+    });
+    let port = address.port();
+    if port > 0 && port < *LOWEST && address.ip().is_loopback() {
+        address.set_port(port.saturating_add(10_000));
+    }
+    address
+}
 
 /// Listens. `shared`: with `SO_REUSEPORT`, so that each worker has a socket of its own on one port;
 /// without it, a port that another process has is an error.
@@ -22,7 +37,7 @@ pub(crate) fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::
     )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    socket.bind(&address.into())?;
+    socket.bind(&served(address).into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -36,7 +51,7 @@ pub(crate) async fn connect(to: SocketAddr, source: Option<IpAddr>) -> io::Resul
     if let Some(source) = source.filter(|source| source.is_ipv4() == to.is_ipv4()) {
         socket.bind(SocketAddr::new(source, 0))?;
     }
-    let stream = socket.connect(to).await?;
+    let stream = socket.connect(served(to)).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -80,7 +80,9 @@ impl Args {
         .await
     }
 
-    fn config(&self) -> Config {
+    /// Where the services are that the page is made from.
+    #[must_use]
+    pub fn config(&self) -> Config {
         let upstream =
             |host: &str, port| Upstream::new(host, port, self.services_domain.as_deref());
         Config {

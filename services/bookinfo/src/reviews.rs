@@ -79,7 +79,9 @@ impl Args {
         .await
     }
 
-    fn config(&self) -> Config {
+    /// What the flags say, with what the version brings.
+    #[must_use]
+    pub fn config(&self) -> Config {
         let stars_by_version = match self.version.as_str() {
             "v2" => Some("black"),
             "v3" => Some("red"),

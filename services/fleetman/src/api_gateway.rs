@@ -8,8 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use bytes::Bytes;
-use dojo_kit::chaos::settings::Settings;
-use dojo_kit::{Identity, Kit, ServeArgs, StartError};
+use dojo_kit::{Kit, ServeArgs, StartError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,6 +31,37 @@ pub struct Args {
     /// The version, for information: in logs and metrics.
     #[arg(long, env = "SERVICE_VERSION", default_value = "v1")]
     pub version: String,
+    /// Whom it calls.
+    #[command(flatten)]
+    pub config: Config,
+    /// What every service takes.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+impl Args {
+    /// Serves until the process is told to stop.
+    ///
+    /// # Errors
+    /// When the service cannot start.
+    pub async fn run(self) -> Result<(), StartError> {
+        let config = self.config;
+        crate::run("api-gateway", &self.version, &self.serve, |kit| {
+            tracing::info!(
+                position_tracker = %config.position_tracker,
+                staff_service = %config.staff_service,
+                no_header_propagation = config.propagation.no_header_propagation,
+                "configuration"
+            );
+            router(kit, config)
+        })
+        .await
+    }
+}
+
+/// Whom api-gateway calls, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
     /// The address of position-tracker.
     #[arg(
         long,
@@ -48,51 +78,6 @@ pub struct Args {
     pub staff_service: Upstream,
     /// Which headers are passed on.
     #[command(flatten)]
-    pub propagation: PropagationArgs,
-    /// What every service takes.
-    #[command(flatten)]
-    pub serve: ServeArgs,
-}
-
-impl Args {
-    /// Serves until the process is told to stop.
-    ///
-    /// # Errors
-    /// When the service cannot start.
-    pub async fn run(self) -> Result<(), StartError> {
-        let identity = Identity::new("api-gateway", &self.version);
-        let config = Config {
-            position_tracker: self.position_tracker,
-            staff_service: self.staff_service,
-            propagation: self.propagation,
-        };
-        dojo_kit::run(
-            identity,
-            &self.serve,
-            crate::PORT,
-            Settings::default(),
-            |kit: &Kit| {
-                tracing::info!(
-                    position_tracker = %config.position_tracker,
-                    staff_service = %config.staff_service,
-                    no_header_propagation = config.propagation.no_header_propagation,
-                    "configuration"
-                );
-                router(kit, config)
-            },
-        )
-        .await
-    }
-}
-
-/// What api-gateway needs to know.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Who knows positions.
-    pub position_tracker: Upstream,
-    /// Who knows drivers.
-    pub staff_service: Upstream,
-    /// Which headers are passed on.
     pub propagation: PropagationArgs,
 }
 

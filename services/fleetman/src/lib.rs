@@ -21,6 +21,10 @@
 //! | [`api_gateway`] | what may a browser ask? |
 //! | [`webapp`] | what does a browser see? |
 
+use axum::Router;
+use dojo_kit::chaos::settings::Settings;
+use dojo_kit::{Identity, Kit, ServeArgs, StartError};
+
 pub mod api_gateway;
 mod decimal;
 mod drivers;
@@ -68,6 +72,17 @@ pub enum Command {
     /// The web page with the map.
     #[command(alias = "fleetman-webapp", disable_version_flag = true)]
     Webapp(webapp::Args),
+}
+
+/// Serves a service without chaos of its own until the process is told to stop.
+async fn run(
+    service: &'static str,
+    version: &str,
+    serve: &ServeArgs,
+    router: impl FnOnce(&Kit) -> Router,
+) -> Result<(), StartError> {
+    let identity = Identity::new(service, version);
+    dojo_kit::run(identity, serve, PORT, Settings::default(), router).await
 }
 
 impl Command {
@@ -150,7 +165,7 @@ mod tests {
         }
         assert!(matches!(
             parse("api-gateway --no-header-propagation"),
-            Some(Command::ApiGateway(gateway)) if gateway.propagation.no_header_propagation
+            Some(Command::ApiGateway(gateway)) if gateway.config.propagation.no_header_propagation
         ));
     }
 }

@@ -4,8 +4,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use dojo_kit::chaos::settings::Settings;
-use dojo_kit::{Identity, Kit, ServeArgs, StartError};
+use dojo_kit::{ServeArgs, StartError};
 
 use crate::drivers::{DRIVERS, PHOTOS};
 use crate::endpoint::{self, Asked};
@@ -27,15 +26,7 @@ impl Args {
     /// # Errors
     /// When the service cannot start.
     pub async fn run(self) -> Result<(), StartError> {
-        let identity = Identity::new("photo-service", &self.version);
-        dojo_kit::run(
-            identity,
-            &self.serve,
-            crate::PORT,
-            Settings::default(),
-            |_: &Kit| router(),
-        )
-        .await
+        crate::run("photo-service", &self.version, &self.serve, |_| router()).await
     }
 }
 

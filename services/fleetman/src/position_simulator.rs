@@ -6,8 +6,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use dojo_kit::chaos::settings::Settings;
-use dojo_kit::{Identity, Kit, ServeArgs, StartError};
+use dojo_kit::{ServeArgs, StartError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -55,20 +54,13 @@ impl Args {
     /// # Errors
     /// When the service cannot start.
     pub async fn run(self) -> Result<(), StartError> {
-        let identity = Identity::new("position-simulator", &self.version);
         let fleet = Fleet::new(self.seed.unwrap_or_else(rand::random));
-        dojo_kit::run(
-            identity,
-            &self.serve,
-            crate::PORT,
-            Settings::default(),
-            |kit: &Kit| {
-                tracing::info!(position_tracker = %self.position_tracker, "configuration");
-                // Ends with the process: there is nothing that it would have to put in order.
-                tokio::spawn(drive(fleet, kit.client.clone(), self.position_tracker));
-                router()
-            },
-        )
+        crate::run("position-simulator", &self.version, &self.serve, |kit| {
+            tracing::info!(position_tracker = %self.position_tracker, "configuration");
+            // Ends with the process: there is nothing that it would have to put in order.
+            tokio::spawn(drive(fleet, kit.client.clone(), self.position_tracker));
+            router()
+        })
         .await
     }
 }

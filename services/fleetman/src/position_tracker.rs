@@ -8,8 +8,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use dojo_kit::chaos::settings::Settings;
-use dojo_kit::{Identity, Kit, ServeArgs, StartError};
+use dojo_kit::{Kit, ServeArgs, StartError};
 
 use crate::decimal::Decimal;
 use crate::endpoint::{self, Asked};
@@ -31,6 +30,37 @@ pub struct Args {
     /// The version, for information: in logs and metrics.
     #[arg(long, env = "SERVICE_VERSION", default_value = "v1")]
     pub version: String,
+    /// Whom it calls.
+    #[command(flatten)]
+    pub config: Config,
+    /// What every service takes.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+impl Args {
+    /// Serves until the process is told to stop.
+    ///
+    /// # Errors
+    /// When the service cannot start.
+    pub async fn run(self) -> Result<(), StartError> {
+        let config = self.config;
+        crate::run("position-tracker", &self.version, &self.serve, |kit| {
+            tracing::info!(
+                vehicle_telemetry = %config.vehicle_telemetry,
+                staff_service = %config.staff_service,
+                no_header_propagation = config.propagation.no_header_propagation,
+                "configuration"
+            );
+            router(kit, config)
+        })
+        .await
+    }
+}
+
+/// Whom position-tracker calls, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
     /// The address of vehicle-telemetry.
     #[arg(
         long,
@@ -47,51 +77,6 @@ pub struct Args {
     pub staff_service: Upstream,
     /// Which headers are passed on.
     #[command(flatten)]
-    pub propagation: PropagationArgs,
-    /// What every service takes.
-    #[command(flatten)]
-    pub serve: ServeArgs,
-}
-
-impl Args {
-    /// Serves until the process is told to stop.
-    ///
-    /// # Errors
-    /// When the service cannot start.
-    pub async fn run(self) -> Result<(), StartError> {
-        let identity = Identity::new("position-tracker", &self.version);
-        let config = Config {
-            vehicle_telemetry: self.vehicle_telemetry,
-            staff_service: self.staff_service,
-            propagation: self.propagation,
-        };
-        dojo_kit::run(
-            identity,
-            &self.serve,
-            crate::PORT,
-            Settings::default(),
-            |kit: &Kit| {
-                tracing::info!(
-                    vehicle_telemetry = %config.vehicle_telemetry,
-                    staff_service = %config.staff_service,
-                    no_header_propagation = config.propagation.no_header_propagation,
-                    "configuration"
-                );
-                router(kit, config)
-            },
-        )
-        .await
-    }
-}
-
-/// What position-tracker needs to know.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Who knows speeds.
-    pub vehicle_telemetry: Upstream,
-    /// Who writes down drivers' speeds.
-    pub staff_service: Upstream,
-    /// Which headers are passed on.
     pub propagation: PropagationArgs,
 }
 

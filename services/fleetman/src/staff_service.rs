@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use dojo_kit::chaos::settings::Settings;
 use dojo_kit::{Identity, Kit, ServeArgs, StartError};
@@ -16,7 +17,6 @@ use crate::drivers::{self, Driver, PHOTOS, PLACEHOLDER};
 use crate::endpoint::{self, Asked};
 use crate::propagation::PropagationArgs;
 use crate::upstream::Upstream;
-use bad::Badness;
 
 pub mod bad;
 
@@ -79,28 +79,25 @@ impl Args {
     pub async fn run(self) -> Result<(), StartError> {
         let identity = Identity::new("staff-service", &self.version);
         let config = self.config();
-        dojo_kit::run(
-            identity,
-            &self.serve,
-            crate::PORT,
-            Settings::default(),
-            |kit: &Kit| {
-                tracing::info!(?config, "configuration");
-                router(kit, config)
-            },
-        )
+        let address = self.serve.listen_address(crate::PORT);
+        dojo_kit::run_assembled(identity, &self.serve, address, self.chaos(), |kit| {
+            tracing::info!(?config, "configuration");
+            service(kit, config)
+        })
         .await
+    }
+
+    fn chaos(&self) -> Settings {
+        match self.variant {
+            Variant::Bad => bad::chaos(self.bad_rate, self.bad_delay),
+            _ => Settings::default(),
+        }
     }
 
     fn config(&self) -> Config {
         match self.variant {
             Variant::Photos => Config::Photos,
-            Variant::Placeholder => Config::Placeholder,
-            Variant::Bad => Config::Bad(Badness::new(
-                self.bad_rate,
-                self.bad_delay,
-                self.serve.chaos.chaos_seed,
-            )),
+            Variant::Placeholder | Variant::Bad => Config::Placeholder,
             Variant::Legacy => Config::Legacy {
                 photo_service: self.photo_service.clone(),
                 driver_monitoring: self.driver_monitoring.clone(),
@@ -117,8 +114,6 @@ pub enum Config {
     Photos,
     /// The same photo for all.
     Placeholder,
-    /// Slow and failing, with the same photo for all.
-    Bad(Badness),
     /// Photos and speeds are the business of others.
     Legacy {
         /// Who knows where photos are.
@@ -133,6 +128,11 @@ pub enum Config {
 struct Staff {
     client: reqwest::Client,
     config: Config,
+}
+
+/// The whole service, with what surrounds every service and the form of injected errors.
+pub fn service(kit: &Kit, config: Config) -> Router {
+    dojo_kit::assemble(kit, router(kit, config)).layer(middleware::from_fn(bad::dress))
 }
 
 /// The routes of staff-service.
@@ -151,9 +151,6 @@ async fn answer(State(staff): State<Arc<Staff>>, request: Request) -> Response {
     match asked.segments().as_slice() {
         ["health"] => endpoint::healthy(),
         ["driver", vehicle] if asked.is_get() => {
-            if staff.config.misbehaves().await {
-                return StatusCode::BAD_GATEWAY.into_response();
-            }
             let driver = drivers::of(vehicle);
             endpoint::json(&Answer {
                 name: driver.map(|driver| driver.name),
@@ -164,11 +161,6 @@ async fn answer(State(staff): State<Arc<Staff>>, request: Request) -> Response {
             })
         }
         ["driver", vehicle, speed] if asked.method == Method::POST => {
-            if staff.config.misbehaves().await {
-                tracing::error!("Service is low on resources: cannot log the speed of {vehicle}");
-                let problem = "low on resources";
-                return asked.error(StatusCode::INTERNAL_SERVER_ERROR, problem);
-            }
             staff.log_speed(vehicle, speed, &asked.headers).await;
             StatusCode::OK.into_response()
         }
@@ -185,24 +177,12 @@ struct Answer {
     photo: Option<String>,
 }
 
-impl Config {
-    /// Whether this request fails, after the wait that the bad variant makes of each.
-    async fn misbehaves(&self) -> bool {
-        let Self::Bad(badness) = self else {
-            return false;
-        };
-        let (wait, fails) = badness.next();
-        tokio::time::sleep(wait).await;
-        fails
-    }
-}
-
 impl Staff {
     /// The address of a driver's photo.
     async fn photo(&self, driver: &Driver, incoming: &HeaderMap) -> Option<String> {
         let file = match &self.config {
             Config::Photos => driver.photo,
-            Config::Placeholder | Config::Bad(_) => PLACEHOLDER,
+            Config::Placeholder => PLACEHOLDER,
             Config::Legacy {
                 photo_service,
                 propagation,

@@ -177,9 +177,7 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{serve, silence};
-    use axum::Router;
-    use axum::routing::get;
+    use crate::testing::silence;
 
     fn client() -> reqwest::Client {
         dojo_kit::client::client(None).expect("a client")

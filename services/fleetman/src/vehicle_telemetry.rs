@@ -7,8 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use dojo_kit::chaos::settings::Settings;
-use dojo_kit::{Identity, Kit, ServeArgs, StartError};
+use dojo_kit::{ServeArgs, StartError};
 
 use crate::decimal::Decimal;
 use crate::endpoint::{self, Asked};
@@ -41,14 +40,9 @@ impl Args {
     /// # Errors
     /// When the service cannot start.
     pub async fn run(self) -> Result<(), StartError> {
-        let identity = Identity::new("vehicle-telemetry", &self.version);
-        dojo_kit::run(
-            identity,
-            &self.serve,
-            crate::PORT,
-            Settings::default(),
-            |_: &Kit| router(),
-        )
+        crate::run("vehicle-telemetry", &self.version, &self.serve, |_| {
+            router()
+        })
         .await
     }
 }

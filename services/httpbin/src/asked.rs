@@ -1,10 +1,11 @@
 //! What was asked, in JSON.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequest as _, FromRequestParts, Multipart, Query, State};
+use axum::extract::{FromRequest as _, FromRequestParts, Multipart, OriginalUri, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
@@ -12,6 +13,7 @@ use axum::routing::{any, delete, get, patch, post, put};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use dojo_kit::server::Connection;
 use serde_json::{Map, Value, json};
 
 use crate::{Bin, Style, bad, problem};
@@ -36,21 +38,37 @@ pub(crate) struct Asked {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    /// Who is at the other end of the connection.
+    peer: Option<IpAddr>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Asked {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            headers: parts.headers.clone(),
-        })
+        Ok(Self::of(parts))
+    }
+}
+
+/// The address as it was asked for, also behind a prefix.
+fn whole_uri(parts: &Parts) -> Uri {
+    match parts.extensions.get::<OriginalUri>() {
+        Some(OriginalUri(uri)) => uri.clone(),
+        None => parts.uri.clone(),
     }
 }
 
 impl Asked {
+    fn of(parts: &Parts) -> Self {
+        let connection = parts.extensions.get::<Connection>();
+        Self {
+            method: parts.method.clone(),
+            uri: whole_uri(parts),
+            headers: parts.headers.clone(),
+            peer: connection.and_then(Connection::peer).map(|peer| peer.ip()),
+        }
+    }
+
     /// The query, decoded, in its order.
     pub(crate) fn query(&self) -> Vec<(String, String)> {
         Query::try_from_uri(&self.uri).map_or_else(|_| Vec::new(), |Query(pairs)| pairs)
@@ -84,13 +102,16 @@ impl Asked {
         format!("{}{path}", self.base())
     }
 
-    /// Where the request comes from: what a proxy before us says, else this machine.
+    /// Where the request comes from: what a proxy before us says, else the other end of the
+    /// connection.
     pub(crate) fn origin(&self) -> String {
         self.headers
             .get("x-forwarded-for")
             .and_then(|value| value.to_str().ok())
             .and_then(|list| list.split(',').next())
-            .map_or_else(|| "127.0.0.1".to_owned(), |first| first.trim().to_owned())
+            .map(|first| first.trim().to_owned())
+            .or_else(|| self.peer.map(|peer| peer.to_string()))
+            .unwrap_or_default()
     }
 
     /// The headers, in this style.
@@ -202,11 +223,7 @@ pub(crate) async fn anything(State(bin): State<Bin>, request: Request<Body>) -> 
 }
 
 async fn echo(bin: Bin, parts: Parts, body: Body, name_method: bool) -> Response {
-    let asked = Asked {
-        method: parts.method.clone(),
-        uri: parts.uri.clone(),
-        headers: parts.headers.clone(),
-    };
+    let asked = Asked::of(&parts);
     // A body that announces that it is too large is refused before any of it is sent.
     let announced = asked
         .headers

@@ -137,10 +137,30 @@ async fn parts_of_the_request() {
     let headers = [("user-agent", "curl/8")];
     let json = send(&go(), "GET", "/user-agent", &headers, "").await.json();
     assert_eq!(json, json!({"user-agent": "curl/8"}));
-    let json = send(&go(), "GET", "/ip", &[], "").await.json();
-    assert_eq!(json, json!({"origin": "127.0.0.1"}));
     let json = send(&python(), "GET", "/headers", &headers, "")
         .await
         .json();
     assert_eq!(json["headers"]["User-Agent"], "curl/8");
+}
+
+#[tokio::test]
+async fn without_a_proxy_the_origin_is_the_client() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(dojo_kit::server::serve(
+        listener,
+        go(),
+        std::future::pending(),
+    ));
+    let source = Some("127.0.0.77".parse().expect("an address"));
+    let client = dojo_kit::client::client(source).expect("a client");
+    let url = format!("http://{address}/ip");
+    let limit = std::time::Duration::from_secs(20);
+    let answer = dojo_kit::client::get(&client, &url, axum::http::HeaderMap::new(), limit)
+        .await
+        .expect("an answer");
+    let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(json, json!({"origin": "127.0.0.77"}));
 }

@@ -39,7 +39,8 @@ pub(crate) fn routes(kit: &Kit) -> Router<Bin> {
         .clone()
         .unwrap_or_else(|| "localhost".to_owned());
     let hostname = move |State(bin): State<Bin>| {
-        std::future::ready(answer(bin.style, object("hostname", json!(host))))
+        let shown = if bin.real_hostname { &host } else { "httpbin" };
+        std::future::ready(answer(bin.style, object("hostname", json!(shown))))
     };
     Router::new()
         .route("/", get(|| async { Html(INDEX) }))

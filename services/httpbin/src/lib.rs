@@ -11,20 +11,25 @@
 //! | [`streams`] | bytes and lines, whole or in chunks |
 //! | [`redirects`], [`cookies`], [`auth`], [`caching`] | what their names say |
 //! | [`content`] | fixed documents and encodings |
+//! | [`rules`] | a prefix of paths, hidden headers, allowed redirects |
 //! | [`websocket`] | an echo over WebSocket |
 //!
 //! Every number that a client sends is bounded: no request makes the service hold more than the
 //! largest body or wait longer than the longest duration.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use dojo_kit::chaos::settings::Settings;
-use dojo_kit::{Identity, Kit, ServeArgs, StartError};
+use dojo_kit::listen::ListenAddress;
+use dojo_kit::{Identity, Kit, ServeArgs};
+use rules::Rules;
 
 pub mod asked;
 pub mod auth;
@@ -32,6 +37,7 @@ pub mod caching;
 pub mod content;
 pub mod cookies;
 pub mod redirects;
+pub mod rules;
 pub mod status;
 pub mod streams;
 #[cfg(test)]
@@ -89,6 +95,36 @@ pub struct Args {
     #[arg(long, env = "MAX_DURATION", value_name = "DURATION", default_value = "10s",
           value_parser = dojo_kit::duration::parse)]
     pub max_duration: Duration,
+    /// The address to listen on (go-httpbin's name for the first half of --listen).
+    #[arg(long, env = "HOST", value_name = "IP", default_value = "")]
+    pub host: String,
+    /// The port to listen on (its second half).
+    #[arg(long = "http-port", env = "PORT", value_name = "PORT")]
+    pub http_port: Option<u16>,
+    /// A prefix of all paths, such as /bin.
+    #[arg(long, env = "PREFIX", value_name = "PATH", default_value = "")]
+    pub prefix: String,
+    /// Headers of requests that answers do not show, separated by commas; `*` at the end of one for
+    /// any text.
+    #[arg(
+        long,
+        env = "EXCLUDE_HEADERS",
+        value_name = "NAME,...",
+        default_value = ""
+    )]
+    pub exclude_headers: String,
+    /// The hosts that /redirect-to may lead to, separated by commas. Default: all.
+    #[arg(
+        long,
+        env = "ALLOWED_REDIRECT_DOMAINS",
+        value_name = "HOST,...",
+        default_value = ""
+    )]
+    pub allowed_redirect_domains: String,
+    /// Whether /hostname names the pod.
+    #[arg(long, env = "USE_REAL_HOSTNAME", value_name = "true|false", default_value = "true",
+          action = clap::ArgAction::Set)]
+    pub use_real_hostname: bool,
     /// What every service takes.
     #[command(flatten)]
     pub serve: ServeArgs,
@@ -99,17 +135,40 @@ impl Args {
     ///
     /// # Errors
     /// When the service cannot start.
-    pub async fn run(self) -> Result<(), StartError> {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let rules = Rules::parse(
+            &self.prefix,
+            &self.exclude_headers,
+            &self.allowed_redirect_domains,
+        );
+        let rules = rules.map_err(anyhow::Error::msg)?;
+        let address = self.listen_address()?;
         let identity = Identity::new("httpbin", &self.version);
-        let port = match self.style {
+        let bin = self.bin();
+        let pace = pace(self.style);
+        dojo_kit::run_assembled(identity, &self.serve, address, pace, |kit| {
+            dojo_kit::assemble(kit, rules.around(router(kit, bin)))
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn listen_address(&self) -> anyhow::Result<ListenAddress> {
+        let port = self.http_port.unwrap_or(match self.style {
             Style::Go => GO_PORT,
             Style::Python => PYTHON_PORT,
-        };
-        let bin = self.bin();
-        dojo_kit::run(identity, &self.serve, port, pace(self.style), |kit| {
-            router(kit, bin)
-        })
-        .await
+        });
+        let given = self.serve.listen.is_some() || self.serve.port.is_some();
+        if given || self.host.is_empty() {
+            return Ok(self.serve.listen_address(port));
+        }
+        let ip = self.host.parse().with_context(|| {
+            format!(
+                "HOST: `{}` is not an IP address to listen on, such as 0.0.0.0",
+                self.host
+            )
+        })?;
+        Ok(ListenAddress::Address(SocketAddr::new(ip, port)))
     }
 
     fn bin(&self) -> Bin {
@@ -117,6 +176,7 @@ impl Args {
             style: self.style,
             max_body: self.max_body_size as usize,
             max_duration: self.max_duration,
+            real_hostname: self.use_real_hostname,
         }
     }
 }
@@ -142,6 +202,8 @@ pub struct Bin {
     pub max_body: usize,
     /// The longest that an answer may be asked to take.
     pub max_duration: Duration,
+    /// Whether `/hostname` names the pod.
+    pub real_hostname: bool,
 }
 
 /// The routes of httpbin.

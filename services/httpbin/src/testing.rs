@@ -52,6 +52,7 @@ fn router(style: Style) -> Router {
         style,
         max_body: 1024 * 1024,
         max_duration: Duration::from_secs(10),
+        real_hostname: true,
     };
     crate::router(&kit, bin)
 }

@@ -10,6 +10,9 @@ use std::str::FromStr;
 /// The variable that names the address a container must listen on instead of every interface.
 pub const LISTEN_IP_VARIABLE: &str = "DOJO_LISTEN_IP";
 
+/// The variable that names the lowest port that a container may listen on.
+const LOWEST_PORT_VARIABLE: &str = "DOJO_LOWEST_PORT";
+
 /// Where to listen, as written by the user: `9080`, `:9080` or `127.0.0.1:9080`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
@@ -20,11 +23,20 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
-    /// The socket address to bind. `container` is the value of `DOJO_LISTEN_IP`.
+    /// The socket address to bind. `container` is the value of `DOJO_LISTEN_IP`. In a container, a
+    /// port below the lowest that may be had is mapped to the one that the cluster expects instead.
     ///
     /// A bare port without `container` is on loopback: nothing listens further out unless told to.
     #[must_use]
     pub fn resolve(self, container: Option<IpAddr>) -> SocketAddr {
+        let mut address = self.asked(container);
+        if container.is_some() {
+            address.set_port(mapped(address.port(), lowest_port()));
+        }
+        address
+    }
+
+    fn asked(self, container: Option<IpAddr>) -> SocketAddr {
         match (self, container) {
             (Self::Port(port), Some(ip)) => SocketAddr::new(ip, port),
             (Self::Port(port), None) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
@@ -47,6 +59,21 @@ impl FromStr for ListenAddress {
         text.parse()
             .map(Self::Address)
             .map_err(|_| ListenError::Address(text.to_owned()))
+    }
+}
+
+/// The lowest port that this container may listen on, as the cluster tells; 0 when it may any.
+fn lowest_port() -> u16 {
+    let told = std::env::var(LOWEST_PORT_VARIABLE).ok();
+    told.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The rule of the embedded cluster: a port below the lowest is 10000 higher.
+fn mapped(port: u16, lowest: u16) -> u16 {
+    if port > 0 && port < lowest {
+        port.saturating_add(10_000)
+    } else {
+        port
     }
 }
 
@@ -108,6 +135,15 @@ mod tests {
             resolved("127.0.0.1:9080", Some("127.20.0.2")),
             "127.0.0.1:9080"
         );
+    }
+
+    #[test]
+    fn ports_that_may_not_be_had_are_mapped() {
+        assert_eq!(
+            [80, 1024, 0].map(|port| mapped(port, 1024)),
+            [10_080, 1024, 0]
+        );
+        assert_eq!(mapped(80, 0), 80);
     }
 
     #[test]

@@ -20,6 +20,10 @@ use crate::metrics::Metrics;
 use crate::server::{self, ServeError};
 use crate::telemetry::{self, TelemetryArgs};
 
+/// The target of what is logged at the start: it stays where a service has log lines of its own and
+/// none of the kit's about requests.
+const START: &str = "dojo_kit::start";
+
 /// The response header that names the pod that answered.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
@@ -179,6 +183,7 @@ pub async fn run_assembled(
     kit.chaos_api = args.chaos.chaos_api;
     let listener = server::bind(address.resolve(own_address)).await?;
     tracing::info!(
+        target: START,
         version = kit.identity.version,
         pod = kit.identity.pod,
         "{} starts",
@@ -186,7 +191,7 @@ pub async fn run_assembled(
     );
     let stop = server::stop_signal().map_err(StartError::Signals)?;
     if let Ok(address) = listener.local_addr() {
-        tracing::info!("Server listening on: http://{address}");
+        tracing::info!(target: START, "Server listening on: http://{address}");
     }
     server::serve(listener, service(&kit), stop).await;
     telemetry.finish().await;

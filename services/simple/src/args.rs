@@ -11,9 +11,11 @@ use dojo_kit::listen::{self, ListenAddress};
 use dojo_kit::{Identity, Kit, ServeArgs};
 use serde_json::Value;
 
+use crate::cors::Cors;
 use crate::load::Load;
 use crate::service::{self, Config, Ready};
 use crate::upstream::{Form, Upstreams};
+use crate::variables;
 
 /// The port unless told otherwise.
 const PORT: u16 = 9090;
@@ -37,16 +39,16 @@ pub struct Args {
     /// Where to listen (the fake service's name for --listen).
     #[arg(long, env = "LISTEN_ADDR", value_name = "[IP:]PORT")]
     pub listen_addr: Option<ListenAddress>,
-    /// Only http; the variable is of old versions.
-    #[arg(long, env = "SERVER_TYPE", value_name = "http", default_value = "http",
-          value_parser = ["http"])]
+    /// Both are served on one port in any case; the variable is of old versions.
+    #[arg(long, env = "SERVER_TYPE", value_name = "http|grpc", default_value = "http",
+          value_parser = ["http", "grpc"])]
     pub server_type: String,
     /// Whose form of answers: 0.14 has shorter error texts, 0.18 writes upstream calls as an object
     /// by address.
     #[arg(long, env = "FAKE_SERVICE_FORM", value_enum, default_value = "0.17")]
     pub form: Form,
 
-    /// The services to call, separated by commas: http://HOST[:PORT][/PATH]
+    /// The services to call, separated by commas: http://HOST[:PORT][/PATH] or grpc://HOST:PORT
     #[arg(
         long,
         env = "UPSTREAM_URIS",
@@ -143,6 +145,27 @@ pub struct Args {
           value_parser = clap::value_parser!(u8).range(..=100))]
     pub load_memory_variance: u8,
 
+    /// The origins whose pages may read answers, separated by commas; `*` for all.
+    #[arg(
+        long,
+        env = "ALLOWED_ORIGINS",
+        value_name = "ORIGIN,...",
+        default_value = "*"
+    )]
+    pub allowed_origins: String,
+    /// The headers that requests of those pages may have.
+    #[arg(
+        long,
+        env = "ALLOWED_HEADERS",
+        value_name = "NAME,...",
+        default_value = "Accept,Accept-Language,Content-Language,Origin,Content-Type"
+    )]
+    pub allowed_headers: String,
+    /// Whether those pages may send cookies.
+    #[arg(long, env = "ALLOW_CREDENTIALS", value_name = "true|false", default_value = "false",
+          action = clap::ArgAction::Set)]
+    pub allow_credentials: bool,
+
     /// The path of the web page.
     #[arg(long, env = "UI_PATH", value_name = "PATH", default_value = "/ui/")]
     pub ui_path: String,
@@ -187,6 +210,9 @@ impl Args {
                 self.upstream_uris,
                 self.upstream_workers
             );
+            for note in variables::notes(|name| std::env::var(name).ok()) {
+                tracing::warn!("{note}");
+            }
             let mut kit = kit.clone();
             kit.client = pooled.unwrap_or(kit.client);
             service::service(&kit, config)
@@ -246,6 +272,7 @@ impl Args {
                 size: self.upstream_request_size,
                 size_variance: self.upstream_request_variance,
                 form: self.form,
+                source: listen::container_address()?,
             },
             rate_limit: self.rate_limit,
             rate_limit_code: self.rate_limit_code,
@@ -263,6 +290,15 @@ impl Args {
                 self.load_memory_per_request,
                 self.load_memory_variance,
             ),
+            cors: Cors {
+                origins: self
+                    .allowed_origins
+                    .split(',')
+                    .map(|origin| origin.trim().to_owned())
+                    .collect(),
+                headers: self.allowed_headers.clone(),
+                credentials: self.allow_credentials,
+            },
             ui_path: format!("/{}/", self.ui_path.trim_matches('/')),
             close_connections,
         })

@@ -14,13 +14,16 @@
 
 pub mod args;
 pub mod call_tree;
+pub mod cors;
 pub mod go_text;
+mod grpc;
 pub mod load;
 pub mod rate_limit;
 pub mod service;
 #[cfg(test)]
 mod tests;
 pub mod upstream;
+mod variables;
 
 pub use args::Args;
 

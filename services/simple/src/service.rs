@@ -16,9 +16,12 @@ use dojo_kit::chaos::Injected;
 use dojo_kit::chaos::args::Switch;
 use serde_json::Value;
 use tokio::time::Instant;
+use tower::ServiceExt as _;
 
 use crate::call_tree::{self, CallTree};
+use crate::cors::Cors;
 use crate::go_text;
+use crate::grpc;
 use crate::load::Load;
 use crate::rate_limit::RateLimit;
 use crate::upstream::{Form, Upstreams};
@@ -50,6 +53,8 @@ pub struct Config {
     pub ready: Ready,
     /// What requests cost.
     pub load: Load,
+    /// Which pages of other sites may read answers.
+    pub cors: Cors,
     /// The path of the web page, with a slash at both ends.
     pub ui_path: String,
     /// Whether a connection ends with its first answer.
@@ -114,7 +119,18 @@ pub fn service(kit: &Kit, config: Config) -> Router {
                 any(set_health_code),
             );
     }
-    outer.with_state(simple).fallback_service(inner)
+    let calls = grpc::routes(inner.clone());
+    let either = move |request: Request| {
+        let router = if grpc::is_call(request.headers()) {
+            calls.clone()
+        } else {
+            inner.clone()
+        };
+        router.oneshot(request)
+    };
+    outer
+        .with_state(simple)
+        .fallback_service(tower::service_fn(either))
 }
 
 async fn health(State(simple): State<Simple>) -> Response {
@@ -191,7 +207,11 @@ async fn write_down(State(simple): State<Simple>, request: Request, next: Next) 
     }
     let method = request.method().clone();
     let keep = !config.close_connections || request.version() >= Version::HTTP_2;
-    let from_page = request.headers().contains_key(header::ORIGIN);
+    let preflight = Cors::is_preflight(&method, request.headers());
+    let cors = config.cors.answer(request.headers(), preflight);
+    if preflight {
+        return (StatusCode::OK, cors).into_response();
+    }
     tracing::info!("Handle inbound request: request={method} {uri}");
     let count = simple.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let (start, started) = (go_text::now(), Instant::now());
@@ -232,12 +252,7 @@ async fn write_down(State(simple): State<Simple>, request: Request, next: Next) 
     if !keep {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if from_page {
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        );
-    }
+    headers.extend(cors);
     response
 }
 

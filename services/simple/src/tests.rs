@@ -267,6 +267,36 @@ async fn a_hanging_upstream_and_a_huge_answer_are_given_up() {
 }
 
 #[tokio::test]
+async fn services_call_each_other_over_grpc_on_the_same_port() {
+    let good = serve(simple(&["--name", "backend"])).await;
+    let calling = |port: u16| simple(&["--upstream-uris", &format!("grpc://127.0.0.1:{port}")]);
+    let answer = get(&calling(good), "/").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let call = &answer.json()["upstream_calls"][0];
+    assert_eq!(
+        (&call["name"], &call["type"]),
+        (&json!("backend"), &json!("gRPC"))
+    );
+    assert_eq!(call["code"], 0);
+    assert_eq!(call["body"], "Hello World");
+
+    let bad = serve(simple(&["--error-rate", "1", "--error-code", "503"])).await;
+    let answer = get(&calling(bad), "/").await;
+    assert_eq!(answer.status, 500);
+    let call = &answer.json()["upstream_calls"][0];
+    assert_eq!(call["code"], 14);
+    let error = call["error"].as_str().expect("text");
+    assert!(
+        error.contains("Service error automatically injected"),
+        "{error}"
+    );
+    // A web server that knows nothing of gRPC.
+    let other = serve(Router::new().fallback(|| async { "<html>" })).await;
+    let json = get(&calling(other), "/").await.json();
+    assert_eq!(json["upstream_calls"][0]["code"], 2, "{json}");
+}
+
+#[tokio::test]
 async fn with_one_worker_the_first_failure_stops_the_rest() {
     let good = serve(simple(&[])).await;
     let bad = serve(simple(&["--error-rate", "1"])).await;
@@ -467,7 +497,7 @@ async fn connections_are_closed_as_in_that_version() {
 fn variables_are_checked() {
     for flags in [
         ["--timing-50-percentile", "fast"],
-        ["--server-type", "grpc"],
+        ["--server-type", "soap"],
         ["--rate-limit-code", "99"],
         ["--upstream-workers", "0"],
         ["--load-memory-per-request", "999999999999"],
@@ -479,7 +509,8 @@ fn variables_are_checked() {
         );
     }
     for (flag, value, reason) in [
-        ("--upstream-uris", "grpc://a:1", "only http://"),
+        ("--upstream-uris", "https://a:1", "only http://"),
+        ("--upstream-uris", "grpc://a", "has no port"),
         ("--upstream-uris", "simple-backend", "is not an address"),
         ("--rate-limit", "-1", "RATE_LIMIT"),
         ("--ui-path", "/", "UI_PATH"),

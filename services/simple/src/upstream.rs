@@ -1,5 +1,6 @@
 //! Calls to other services.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -12,6 +13,7 @@ use dojo_kit::client::{self, Answer, Call, CallError};
 use futures::stream::{self, StreamExt as _};
 
 use crate::call_tree::CallTree;
+use crate::grpc;
 
 /// The most services that are called.
 const MAX_UPSTREAMS: usize = 64;
@@ -64,6 +66,8 @@ pub struct Upstreams {
     pub size_variance: u8,
     /// Whose form errors have.
     pub form: Form,
+    /// Where calls over gRPC leave from.
+    pub source: Option<IpAddr>,
 }
 
 impl Upstreams {
@@ -81,10 +85,14 @@ impl Upstreams {
             let Ok(url) = reqwest::Url::parse(uri) else {
                 bail!("UPSTREAM_URIS: `{uri}` is not an address like http://simple-backend:80/");
             };
-            if url.scheme() != "http" || url.host_str().is_none() {
+            let known = matches!(url.scheme(), "http" | "grpc");
+            if !known || url.host_str().is_none_or(str::is_empty) {
                 bail!(
-                    "UPSTREAM_URIS: `{uri}`: only http:// can be called (TLS is the mesh's work)"
+                    "UPSTREAM_URIS: `{uri}`: only http:// and grpc:// can be called (TLS is the mesh's work)"
                 );
+            }
+            if url.scheme() == "grpc" && url.port().is_none() {
+                bail!("UPSTREAM_URIS: `{uri}` has no port; write grpc://simple-backend:8080");
             }
         }
         if uris.len() > MAX_UPSTREAMS {
@@ -128,6 +136,9 @@ impl Upstreams {
         path: &str,
         headers: &HeaderMap,
     ) -> (CallTree, bool) {
+        if uri.starts_with("grpc://") {
+            return self.call_grpc(uri, headers).await;
+        }
         let address = if self.append_request {
             format!("{uri}{path}")
         } else {
@@ -164,6 +175,51 @@ impl Upstreams {
         (tree, false)
     }
 
+    async fn call_grpc(&self, uri: &str, headers: &HeaderMap) -> (CallTree, bool) {
+        tracing::info!("Calling upstream service: uri={uri}");
+        let body = self.body_of_call();
+        let called = grpc::call(
+            uri,
+            self.passed_on(headers),
+            body,
+            self.timeout,
+            self.source,
+        );
+        match called.await {
+            Ok((message, headers)) => {
+                let mut tree = CallTree::read(message.as_bytes());
+                tree.set("uri", uri);
+                tree.set("code", 0);
+                tree.set_headers(&headers);
+                (tree, true)
+            }
+            Err(status) => {
+                tracing::error!("Error handling request: {status}");
+                // A service that failed says how; a mesh that did has only its words.
+                let mut tree = CallTree::read(status.message.as_bytes());
+                tree.set("uri", uri);
+                tree.set("code", status.code);
+                tree.set(
+                    "error",
+                    format!("Error communicating with upstream service: {status}"),
+                );
+                (tree, false)
+            }
+        }
+    }
+
+    /// The headers that go from the request into the calls.
+    fn passed_on(&self, headers: &HeaderMap) -> HeaderMap {
+        if !self.append_request {
+            return HeaderMap::new();
+        }
+        let mut passed_on = headers.clone();
+        for name in &NOT_PASSED_ON {
+            passed_on.remove(name);
+        }
+        passed_on
+    }
+
     async fn ask(
         &self,
         client: &reqwest::Client,
@@ -178,17 +234,10 @@ impl Upstreams {
         }
         let address = format!("{scheme}://{rest}");
         let with_body = !self.body.is_empty() || self.size > 0;
-        let mut passed_on = HeaderMap::new();
-        if self.append_request {
-            passed_on = headers.clone();
-            for name in &NOT_PASSED_ON {
-                passed_on.remove(name);
-            }
-        }
         let call = Call {
             method: if with_body { Method::POST } else { Method::GET },
             url: &address,
-            headers: passed_on,
+            headers: self.passed_on(headers),
             body: with_body.then(|| self.body_of_call().into()),
             limit: self.timeout,
         };

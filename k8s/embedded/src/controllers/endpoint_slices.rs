@@ -9,6 +9,7 @@ use super::ownership::{Labels, controller_reference, is_controlled_by};
 use super::replica_set::{has_condition, is_finished, manager};
 use super::{FIELD_MANAGER, ignore_races, keep};
 use crate::informers::{Informers, is_terminating, uid_of};
+use crate::runtime::privilege::bindable;
 use k8s_openapi::api::core::v1::{
     EndpointAddress, EndpointPort as LegacyPort, EndpointSubset, Endpoints, ObjectReference, Pod,
     Service, ServicePort,
@@ -65,6 +66,10 @@ fn target_port(port: &ServicePort, pod: &Pod) -> Option<i32> {
     }
 }
 
+fn served(port: i32) -> i32 {
+    u16::try_from(port).map_or(port, |port| i32::from(bindable(port)))
+}
+
 fn ports_for(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
     service
         .spec
@@ -74,7 +79,8 @@ fn ports_for(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
             Some(EndpointPort {
                 name: Some(port.name.clone().unwrap_or_default()),
                 protocol: Some(port.protocol.clone().unwrap_or_else(|| "TCP".into())),
-                port: Some(target_port(port, pod)?),
+                // what the pod's process listens on, which may not be what its manifest says
+                port: Some(target_port(port, pod).map(served)?),
                 app_protocol: port.app_protocol.clone(),
             })
         })

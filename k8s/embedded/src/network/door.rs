@@ -8,6 +8,7 @@ use super::addresses::AddressPlan;
 use super::dial::{carry, connect};
 use super::endpoints::Endpoints;
 use super::names::{Host, resolve};
+use crate::runtime::privilege::bindable;
 use bytes::Bytes;
 use http::header::{
     CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
@@ -143,7 +144,8 @@ impl Door {
                 .endpoints
                 .next(&namespace, &name, port)
                 .map_err(|error| Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
-            Host::Loopback => Ok(SocketAddr::from((self.loopback, port))),
+            Host::Loopback => Ok(SocketAddr::from((self.loopback, bindable(port)))),
+            Host::Address(ip) if self.plan.is_pod(ip) => Ok(SocketAddr::from((ip, bindable(port)))),
             Host::Address(ip) => Ok(SocketAddr::from((ip, port))),
             Host::Refused(why) => Err(Refusal(StatusCode::BAD_GATEWAY, why)),
             Host::External(host) => {

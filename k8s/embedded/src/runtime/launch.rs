@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::downward::Place;
 use super::env::{Env, Sources, compose, expand, references, service_links};
+use super::privilege;
 use super::process::Launch;
 use super::shim::CLUSTER_MARK;
 use super::volumes::{self, Folders};
@@ -158,6 +159,8 @@ fn base_env(
     let (door_ip, door_port) = addresses.door;
     let door = format!("http://{door_ip}:{door_port}");
     let root = root.display().to_string();
+    let lowest = privilege::lowest_port();
+    let lowest = (lowest > 0).then(|| (privilege::LOWEST_PORT, lowest.to_string()));
     [
         ("PATH", path),
         ("HOME", root.clone()),
@@ -172,6 +175,7 @@ fn base_env(
         (CLUSTER_MARK, context.config.state_dir.display().to_string()),
     ]
     .into_iter()
+    .chain(lowest)
     .map(|(key, value)| (key.to_owned(), value))
     .collect()
 }

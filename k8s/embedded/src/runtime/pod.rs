@@ -441,8 +441,8 @@ impl Worker {
             "Created",
             "Container created".into(),
         );
-        if let Some(warning) = privilege::warning(&spec, privilege::lowest_port()) {
-            self.tell(index, EventType::Warning, "PrivilegedPort", warning);
+        if let Some(notice) = privilege::notice(&spec, privilege::lowest_port()) {
+            self.tell(index, EventType::Normal, "PortMapped", notice);
         }
         let again = {
             let container = &mut self.containers[index];

@@ -5,6 +5,7 @@
 //! What counts against the failure threshold is time: one failure per period, however often it
 //! was tried.
 
+use super::privilege::bindable;
 use super::process::{Launch, Launcher};
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -149,7 +150,7 @@ impl Target {
                 .parse()
                 .map_err(|_| format!("probe host {host:?} is not an IPv4 address"))?,
         };
-        Ok(SocketAddr::new(IpAddr::V4(ip), number))
+        Ok(SocketAddr::new(IpAddr::V4(ip), bindable(number)))
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<TcpStream, String> {

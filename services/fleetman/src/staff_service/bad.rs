@@ -1,47 +1,47 @@
-//! How the bad variant misbehaves.
+//! How the bad variant misbehaves: as chaos, so that it shows in `/chaos` and in metrics and can be
+//! changed there, dressed up as what the upstream service answers.
 
-use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use dojo_kit::chaos::Injected;
+use dojo_kit::chaos::settings::{ErrorType, Settings, Variance};
 
 /// The share of requests that fail unless told otherwise.
 pub const RATE: f64 = 0.7;
+/// What a wait is at the least: a variance alone adds to nothing.
+const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Every request waits a random while, and many fail then.
-pub struct Badness {
-    rate: f64,
-    longest: Duration,
-    random: Mutex<StdRng>,
-}
-
-impl fmt::Debug for Badness {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, longest, .. } = self;
-        write!(formatter, "{rate} fail after up to {longest:?}")
+/// Every request waits up to `longest`; `rate` (0 to 1) of them fail then.
+#[must_use]
+pub fn chaos(rate: f64, longest: Duration) -> Settings {
+    Settings {
+        error_rate: rate,
+        error_type: ErrorType::Delay,
+        error_code: 502,
+        error_delay: SHORTEST,
+        timing_50_percentile: SHORTEST,
+        timing_variance: Variance::UpTo(longest),
+        path: Some("/driver/*".into()),
+        ..Settings::default()
     }
 }
 
-impl Badness {
-    /// `rate` (0 to 1) of the requests fail, each after 0 to `longest`. The same seed gives the same
-    /// sequence.
-    #[must_use]
-    pub fn new(rate: f64, longest: Duration, seed: Option<u64>) -> Self {
-        Self {
-            rate,
-            longest,
-            random: Mutex::new(StdRng::seed_from_u64(seed.unwrap_or_else(rand::random))),
-        }
+/// Gives failures their form: an empty 502 for a question, a 500 for a report.
+pub(super) async fn dress(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    if response.extensions().get::<Injected>().is_none() {
+        return response;
     }
-
-    /// What happens to the next request: how long it waits, and whether it fails then.
-    pub(crate) fn next(&self) -> (Duration, bool) {
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        let (wait, fails): (f64, f64) = (random.random(), random.random());
-        (self.longest.mul_f64(wait), fails < self.rate)
+    if method == Method::POST {
+        tracing::error!("Service is low on resources: cannot log a speed ({path})");
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
+    response.status().into_response()
 }
 
 /// Reads a share.
@@ -62,26 +62,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seven_of_ten_fail_after_up_to_five_seconds() {
-        let badness = Badness::new(RATE, Duration::from_secs(5), Some(1));
-        let plans: Vec<_> = (0..1000).map(|_| badness.next()).collect();
-        let failed = plans.iter().filter(|(_, fails)| *fails).count();
-        assert!((640..=760).contains(&failed), "{failed}");
-        assert!(plans.iter().all(|(wait, _)| *wait < Duration::from_secs(5)));
-        let slow = plans
-            .iter()
-            .filter(|(wait, _)| *wait > Duration::from_millis(2500))
-            .count();
-        assert!((430..=570).contains(&slow), "{slow}");
-        let again = Badness::new(RATE, Duration::from_secs(5), Some(1));
-        assert!(plans.iter().all(|plan| *plan == again.next()));
-    }
-
-    #[test]
     fn a_share_is_from_0_to_1() {
         assert_eq!(parse_rate("0.5"), Ok(0.5));
         for text in ["2", "-1", "NaN", "half", ""] {
             assert!(parse_rate(text).is_err(), "{text}");
         }
+        assert!(chaos(RATE, Duration::from_secs(5)).validate().is_ok());
     }
 }

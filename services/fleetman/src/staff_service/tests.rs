@@ -57,11 +57,13 @@ async fn the_placeholder_is_everybodys_photo() {
 
 #[tokio::test(start_paused = true)]
 async fn the_bad_variant_is_slow_and_fails() {
-    let router = service(Config::Bad(Badness::new(
-        bad::RATE,
-        Duration::from_secs(5),
-        Some(7),
-    )));
+    let kit = kit("staff-service").with_chaos(Settings {
+        seed: Some(7),
+        ..bad::chaos(bad::RATE, Duration::from_secs(5))
+    });
+    let router = super::service(&kit, Config::Placeholder);
+    let chaos = get(&router, "/chaos").await.body;
+    assert!(chaos.contains("\"error_rate\":0.7"), "{chaos}");
     let started = tokio::time::Instant::now();
     let (mut failed, mut well) = (0, 0);
     for _ in 0..100 {

@@ -62,7 +62,7 @@ impl Randomness {
             _ => ninety_nine,
         };
         Plan {
-            fault: fails.then(|| fault(settings)),
+            fault: fails.then(|| fault(settings, variance)),
             takes: takes + settings.timing_variance.of(takes, variance),
         }
     }
@@ -85,7 +85,8 @@ fn every(rate: f64) -> Option<u64> {
     (rate > 0.0).then(|| (1.0 / rate) as u64)
 }
 
-fn fault(settings: &Settings) -> Fault {
+fn fault(settings: &Settings, variance: f64) -> Fault {
+    let delay = settings.error_delay;
     let usual = match settings.error_type {
         ErrorType::Delay => "Service delay automatically injected",
         _ => "Service error automatically injected",
@@ -94,7 +95,7 @@ fn fault(settings: &Settings) -> Fault {
         kind: settings.error_type,
         code: settings.error_code,
         delay: match settings.error_type {
-            ErrorType::Delay => settings.error_delay,
+            ErrorType::Delay => delay + settings.timing_variance.of(delay, variance),
             _ => Duration::ZERO,
         },
         message: settings

@@ -38,7 +38,7 @@ pub struct Settings {
     /// How long 1 % of requests are made to take; 0: as the 90th percentile.
     #[serde(with = "duration::serde_text")]
     pub timing_99_percentile: Duration,
-    /// How much of that is added at random.
+    /// How much is added to that, and to the wait of a failing request, at random.
     pub timing_variance: Variance,
     /// Only requests with this method.
     #[serde(skip_serializing_if = "Option::is_none")]
