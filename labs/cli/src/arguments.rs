@@ -132,7 +132,7 @@ pub enum Choice {
     Httpbin,
     /// A list of users
     Userlist,
-    /// A TCP echo, v1 and v2
+    /// A TCP echo and a gRPC echo, v1 and v2
     Echo,
     /// Every application
     All,

@@ -47,7 +47,7 @@ pub fn app(app: App) -> anyhow::Result<Vec<serde_json::Value>> {
         App::Booking => base!("apps/booking": "configuration.yaml", "booking.yaml", "vaccine.yaml"),
         App::Httpbin => base!("apps/httpbin": "httpbin.yaml"),
         App::Userlist => base!("apps/userlist": "userlist.yaml"),
-        App::Echo => base!("apps/echo": "tcp-echo.yaml"),
+        App::Echo => base!("apps/echo": "tcp-echo.yaml", "grpc-echo.yaml"),
     })
 }
 
