@@ -22,8 +22,9 @@ use crate::{
     outlier::{self, Outcome},
     pool::Lease,
     reply::LocalReply,
-    request::{RequestContext, Upgrade},
-    retry, rewrite, upgrade,
+    request::RequestContext,
+    retry, rewrite,
+    upgrade::{self, Upgrade},
     worker::Worker,
 };
 

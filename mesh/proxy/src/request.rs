@@ -3,9 +3,7 @@
 use std::{borrow::Cow, cell::OnceCell, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc};
 
 use arc_swap::ArcSwap;
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request,
-};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use mesh_config::TrafficDirection;
 
@@ -25,6 +23,7 @@ use crate::{
     rewrite,
     spans::Span,
     trace_context,
+    upgrade::{self, Upgrade},
     worker::Worker,
 };
 
@@ -53,12 +52,6 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) version: Version,
     /// Where the client wanted to go, for passthrough.
     pub(crate) destination: Option<Destination>,
-}
-
-/// The client asks to leave HTTP.
-pub(crate) struct Upgrade {
-    pub(crate) protocol: HeaderValue,
-    pub(crate) downstream: hyper::upgrade::OnUpgrade,
 }
 
 /// Answers a request. Never fails: what goes wrong becomes an answer. `malformed`: what is wrong
@@ -100,7 +93,7 @@ pub(crate) async fn handle(
         Version::HTTP_2 => http.stats.downstream_rq_http2_total.add(1),
         _ => http.stats.downstream_rq_http1_total.add(1),
     }
-    let upgrade = upgrade(&mut request);
+    let upgrade = upgrade::take(&mut request);
     let (mut parts, body) = request.into_parts();
     let context = RequestContext {
         connection: &connection,
@@ -275,15 +268,9 @@ fn check(context: &RequestContext<'_>, parts: &request::Parts) -> Result<(), Loc
     if parts.method == Method::CONNECT || !context.path.starts_with('/') {
         return Err(LocalReply::no_route());
     }
-    let websocket = |protocol: &HeaderValue| protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-    if asked_upgrade(context.version, &parts.headers).is_some_and(|other| !websocket(other)) {
-        let flags = Flags::default();
-        return Err(LocalReply::new(
-            StatusCode::FORBIDDEN,
-            "",
-            flags,
-            "upgrade_failed",
-        ));
+    if upgrade::is_refused(context.version, &parts.headers) {
+        let (status, flags) = (StatusCode::FORBIDDEN, Flags::default());
+        return Err(LocalReply::new(status, "", flags, "upgrade_failed"));
     }
     Ok(())
 }
@@ -338,32 +325,6 @@ fn local(reply: LocalReply, mut exchange: Box<Exchange>, head: bool) -> Response
     exchange.response_header_bytes = conventions::wire_bytes(&parts.headers);
     exchange.bodiless = head;
     Response::from_parts(parts, ResponseBody::full(body, exchange))
-}
-
-/// Takes the means to leave HTTP out of a request that asks for it.
-fn upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
-    let protocol = asked_upgrade(request.version(), request.headers())?;
-    if !protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
-        return None;
-    }
-    let protocol = protocol.clone();
-    let downstream = hyper::upgrade::on(request);
-    Some(Upgrade {
-        protocol,
-        downstream,
-    })
-}
-
-/// What a client wants to speak instead of HTTP/1.1. HTTP/2 asked for in this way is not given, but
-/// the request is answered.
-fn asked_upgrade(version: Version, headers: &HeaderMap) -> Option<&HeaderValue> {
-    let protocol = headers.get(header::UPGRADE)?;
-    let listed = headers.get(header::CONNECTION)?.to_str().ok()?;
-    let asked = listed
-        .split(',')
-        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
-    let h2c = protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
-    (version == Version::HTTP_11 && asked && !h2c).then_some(protocol)
 }
 
 impl RequestContext<'_> {

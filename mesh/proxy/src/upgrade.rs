@@ -1,11 +1,52 @@
-//! Leaving HTTP: after a 101 both connections carry bytes.
+//! Leaving HTTP: who may, and after a 101 both connections carry bytes.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
-use crate::{body::ResponseBody, exchange::Exchange, pool::Lease, request::Upgrade};
+use crate::{body::ResponseBody, exchange::Exchange, pool::Lease};
+
+/// The client asks to leave HTTP.
+pub(crate) struct Upgrade {
+    pub(crate) protocol: HeaderValue,
+    pub(crate) downstream: hyper::upgrade::OnUpgrade,
+}
+
+/// Takes the means to leave HTTP out of a request that asks for it.
+pub(crate) fn take(request: &mut Request<Incoming>) -> Option<Upgrade> {
+    let protocol = asked(request.version(), request.headers())?;
+    if !is_websocket(protocol) {
+        return None;
+    }
+    let protocol = protocol.clone();
+    let downstream = hyper::upgrade::on(request);
+    Some(Upgrade {
+        protocol,
+        downstream,
+    })
+}
+
+/// The client asks for something else than a WebSocket.
+pub(crate) fn is_refused(version: Version, headers: &HeaderMap) -> bool {
+    asked(version, headers).is_some_and(|protocol| !is_websocket(protocol))
+}
+
+fn is_websocket(protocol: &HeaderValue) -> bool {
+    protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+}
+
+/// What a client wants to speak instead of HTTP/1.1. HTTP/2 asked for in this way is not given, but
+/// the request is answered.
+fn asked(version: Version, headers: &HeaderMap) -> Option<&HeaderValue> {
+    let protocol = headers.get(header::UPGRADE)?;
+    let listed = headers.get(header::CONNECTION)?.to_str().ok()?;
+    let asked = listed
+        .split(',')
+        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    let h2c = protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
+    (version == Version::HTTP_11 && asked && !h2c).then_some(protocol)
+}
 
 /// Passes the upstream's 101 on and joins the two connections. The exchange ends with them.
 pub(crate) fn switch(
