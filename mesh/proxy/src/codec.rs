@@ -27,8 +27,8 @@ use crate::{
     tcp,
 };
 
-/// Longest block of request headers; more is answered 431.
-const HEADER_BYTES: usize = 60 * 1024;
+/// Longest block of headers; more in a request is answered 431, in an answer 502.
+pub(crate) const HEADER_BYTES: usize = 60 * 1024;
 /// Bytes read ahead on a connection.
 const READ_BUFFER: usize = 64 * 1024;
 /// A connection on which no request comes for this long is closed: Envoy's default.

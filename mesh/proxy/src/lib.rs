@@ -47,7 +47,7 @@ mod executor;
 mod fault;
 mod flags;
 mod forward;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod grpc;
 mod hash_policy;

@@ -3,6 +3,7 @@
 mod breakers;
 mod continue_100;
 mod faults;
+mod fuzzing;
 mod harness;
 mod lifecycle;
 mod malformed;

@@ -143,7 +143,9 @@ async fn establish(target: &Target, open: Open) -> Result<Connection, UpstreamEr
         Sender::Http2(sender)
     } else {
         cluster.stats.upstream_cx_http1_total.add(1);
-        let (sender, connection) = http1::handshake(io).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_header_size(crate::codec::HEADER_BYTES);
+        let (sender, connection) = builder.handshake(io).await?;
         let connection = connection.with_upgrades();
         tokio::task::spawn_local(drive(connection, target.clone(), usage.clone(), open));
         Sender::Http1(sender)

@@ -183,3 +183,23 @@ async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
         .await;
     assert_eq!(mesh.get("/").await.status, 200);
 }
+
+#[tokio::test]
+async fn an_upstream_that_says_too_much_is_a_bad_gateway() {
+    let long: &'static str = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "a".repeat(70_000)).leak();
+    let many = (0..101)
+        .map(|n| format!("x-{n}: 1\r\n"))
+        .collect::<String>();
+    let many: &'static str = format!("HTTP/1.1 200 OK\r\n{many}\r\n").leak();
+    for answer in [long, many] {
+        let upstream = raw(answer.as_bytes()).await;
+        let routes = json!([forward("web", json!({}))]);
+        let mesh = Mesh::start(snapshot("outbound", routes, &[("web", &[upstream])]));
+        let got = mesh.get("/").await;
+        assert!(
+            got.status == 502 && got.body.ends_with("protocol error"),
+            "{got:?}"
+        );
+        assert!(mesh.flags().starts_with("UPE "));
+    }
+}
