@@ -4,7 +4,6 @@
 //! Order, as in Kubernetes: ServiceAccount, mutating webhooks, ServiceAccount again (for containers
 //! that a webhook has added), validating webhooks, allocation of addresses.
 
-mod selector;
 pub mod service_accounts;
 pub mod services;
 pub mod webhooks;

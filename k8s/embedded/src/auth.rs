@@ -1,10 +1,9 @@
 //! Who is calling: client certificates and bearer tokens.
 //!
-//! There is no authorization beyond this: whoever holds a credential of the cluster may do
-//! everything, as the RBAC objects are stored but not evaluated. Without a credential only
-//! version and health are open.
+//! What they may do then is said by [`rbac`]. Without a credential only version and health are open.
 
 mod certificates;
+pub mod rbac;
 pub mod reviews;
 mod tokens;
 

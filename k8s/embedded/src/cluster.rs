@@ -12,7 +12,7 @@ use crate::controllers::{self, ControllersConfig};
 use crate::images::Catalogue;
 use crate::informers::Informers;
 use crate::network;
-use crate::runtime::{self, RuntimeConfig, logs::Logs};
+use crate::runtime::{self, RuntimeConfig, kubelet::Kubelet};
 use crate::server::{ApiServer, Config as ServerConfig, serve};
 use crate::store::Store;
 use anyhow::{Context, anyhow};
@@ -93,7 +93,7 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Cl
             authority,
         },
     );
-    let failed = |error: crate::server::ApiError| anyhow!(error.message);
+    let failed = |error: crate::status::ApiError| anyhow!(error.message);
     server.bootstrap().await.map_err(failed)?;
     let listener = place.listener()?;
     let api_address = listener.local_addr()?;
@@ -105,8 +105,8 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Cl
     crate::auth::write_private(&kubeconfig, &text)
         .with_context(|| format!("writing {}", kubeconfig.display()))?;
 
-    let logs = Logs::default();
-    server.set_node(std::sync::Arc::new(logs.clone()));
+    let kubelet = Kubelet::default();
+    server.set_node(std::sync::Arc::new(kubelet.clone()));
     let client = server.client();
     let ca_pem = server.authority().ca.clone();
     let api = tokio::spawn({
@@ -154,7 +154,7 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Cl
             self_exe: program.clone(),
             shim_exe: program,
         },
-        logs,
+        kubelet,
         shutdown.clone(),
     ));
     crate::auth::write_private(&marker, &format!("{}\n", std::process::id()))

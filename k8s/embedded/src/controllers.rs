@@ -4,6 +4,9 @@
 //! | -------------------- | ---------------------------------------------------------------------- |
 //! | [`deployment`]       | a Deployment's ReplicaSets, its rollout and its status                 |
 //! | [`replica_set`]      | a ReplicaSet's pods and its status                                     |
+//! | [`daemon_set`], [`stateful_set`] | their pods                                                  |
+//! | [`job`], [`cron_job`] | pods that are to end, and when                                        |
+//! | [`autoscaler`]       | replicas after the load                                                |
 //! | [`endpoint_slices`]  | EndpointSlices and Endpoints of the Services that select pods          |
 //! | [`scheduler`]        | every pod has a node: the one there is                                 |
 //! | [`namespaces`]       | what a namespace is born with, and its orderly end                     |
@@ -13,16 +16,22 @@
 //! ([`keep`]): whenever a cache it reads changes, it looks at everything again (level-triggered).
 //! All of them are plain clients of the API and could run against any cluster.
 
+pub mod autoscaler;
+pub mod cron_job;
+pub mod daemon_set;
 pub mod deployment;
 pub mod endpoint_slices;
 pub mod events;
 pub mod garbage;
+pub mod job;
 pub mod merge_patch;
 pub mod namespaces;
+pub mod owned_pods;
 pub mod ownership;
 pub mod replica_set;
 pub mod rolling_update;
 pub mod scheduler;
+pub mod stateful_set;
 
 use crate::informers::Informers;
 use kube::Client;
@@ -69,6 +78,37 @@ pub async fn run(
             client.clone(),
             informers.clone(),
             recorder.named("replicaset-controller"),
+            &shutdown,
+        ),
+        daemon_set::run(
+            client.clone(),
+            informers.clone(),
+            recorder.named("daemonset-controller"),
+            &config.node_name,
+            &shutdown,
+        ),
+        stateful_set::run(
+            client.clone(),
+            informers.clone(),
+            recorder.named("statefulset-controller"),
+            &shutdown,
+        ),
+        job::run(
+            client.clone(),
+            informers.clone(),
+            recorder.named("job-controller"),
+            &shutdown,
+        ),
+        cron_job::run(
+            client.clone(),
+            informers.clone(),
+            recorder.named("cronjob-controller"),
+            &shutdown,
+        ),
+        autoscaler::run(
+            client.clone(),
+            informers.clone(),
+            recorder.named("horizontal-pod-autoscaler"),
             &shutdown,
         ),
         endpoint_slices::run(client.clone(), informers.clone(), &shutdown),

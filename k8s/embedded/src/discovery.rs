@@ -6,12 +6,13 @@
 
 pub mod builtin;
 pub mod documents;
+mod failures;
 mod registry;
 
 pub use registry::Registry;
 
 use crate::crd::CustomKind;
-use crate::gvk::Gvk;
+use crate::gvk::{Gvk, qualified};
 use std::sync::Arc;
 
 /// A resource in one version: what a path such as `/apis/apps/v1/.../deployments` names.
@@ -78,14 +79,5 @@ impl Resource {
     /// The name with its group: `deployments.apps`, `pods`.
     pub fn qualified(&self) -> String {
         qualified(&self.plural, &self.gvk.group)
-    }
-}
-
-/// A name with its group, as messages print it.
-pub fn qualified(name: &str, group: &str) -> String {
-    if group.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}.{group}")
     }
 }

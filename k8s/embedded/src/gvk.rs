@@ -75,3 +75,12 @@ mod tests {
         assert_eq!(deployment.to_string(), "apps/v1, Kind=Deployment");
     }
 }
+
+/// A name with its group, as messages print it.
+pub fn qualified(name: &str, group: &str) -> String {
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}.{group}")
+    }
+}

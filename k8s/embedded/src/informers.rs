@@ -8,9 +8,12 @@
 //! Readers wait for [`Cache::changed`], then look at the state as it is (level-triggered).
 
 use futures::TryStreamExt;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -279,6 +282,18 @@ pub struct Informers {
     pub replica_sets: Cache<ReplicaSet>,
     /// Deployments.
     pub deployments: Cache<Deployment>,
+    /// DaemonSets.
+    pub daemon_sets: Cache<DaemonSet>,
+    /// StatefulSets.
+    pub stateful_sets: Cache<StatefulSet>,
+    /// Jobs.
+    pub jobs: Cache<Job>,
+    /// CronJobs.
+    pub cron_jobs: Cache<CronJob>,
+    /// HorizontalPodAutoscalers.
+    pub autoscalers: Cache<HorizontalPodAutoscaler>,
+    /// Ingresses.
+    pub ingresses: Cache<Ingress>,
     /// Services.
     pub services: Cache<Service>,
     /// EndpointSlices.
@@ -304,6 +319,12 @@ impl Informers {
             pods,
             replica_sets,
             deployments,
+            daemon_sets,
+            stateful_sets,
+            jobs,
+            cron_jobs,
+            autoscalers,
+            ingresses,
             services,
             endpoint_slices,
             endpoints,
@@ -318,6 +339,12 @@ impl Informers {
         self.pods.synced().await;
         self.replica_sets.synced().await;
         self.deployments.synced().await;
+        self.daemon_sets.synced().await;
+        self.stateful_sets.synced().await;
+        self.jobs.synced().await;
+        self.cron_jobs.synced().await;
+        self.autoscalers.synced().await;
+        self.ingresses.synced().await;
         self.services.synced().await;
         self.endpoint_slices.synced().await;
         self.endpoints.synced().await;

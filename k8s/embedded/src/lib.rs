@@ -25,11 +25,14 @@ pub mod discovery;
 pub mod gvk;
 pub mod images;
 pub mod informers;
+mod label_selector;
+pub mod metrics;
 pub mod network;
 pub mod node;
 pub mod openapi;
 pub mod runtime;
 pub mod server;
+pub mod status;
 pub mod store;
 mod versions;
 

@@ -8,6 +8,7 @@
 //! | [`door`]        | a pod's way out: an HTTP proxy that knows the cluster's names              |
 //! | [`listeners`]   | which cluster IPs, node ports and load balancers are listened on           |
 //! | [`forwarder`]   | what such a listener does                                                  |
+//! | [`ingress`]     | the edge on 127.0.0.1 for Ingress objects                                  |
 //! | [`dial`]        | connections that leave from the right address                              |
 //!
 //! [`run`] keeps listeners as pods and Services come and go.
@@ -17,8 +18,10 @@ pub mod dial;
 pub mod door;
 pub mod endpoints;
 pub mod forwarder;
+pub mod ingress;
 pub mod listeners;
 pub mod names;
+mod pass;
 
 use crate::controllers::events::{EventType, Recorder};
 use crate::controllers::replica_set::{is_finished, manager};
@@ -55,6 +58,14 @@ pub async fn run(
     let recorder = Recorder::start(client.clone(), "service-controller", shutdown.clone());
     let endpoints = Endpoints::new(informers.clone());
     let changes = vec![informers.pods.changed(), informers.services.changed()];
+    let edge = ingress::run(
+        client.clone(),
+        informers.clone(),
+        recorder.named("ingress-controller"),
+        endpoints.clone(),
+        plan,
+        &shutdown,
+    );
     let mut network = Network {
         client,
         informers,
@@ -67,12 +78,12 @@ pub async fn run(
         shutdown: shutdown.clone(),
     };
     network.informers.synced().await;
-    keep("network", changes, &shutdown, async || {
+    let listening = keep("network", changes, &shutdown, async || {
         let pods = network.doors();
         let services = network.services().await?;
         Ok(crate::controllers::earlier(pods, services))
-    })
-    .await;
+    });
+    tokio::join!(edge, listening);
 }
 
 /// One listener's key: what it is for, and where.

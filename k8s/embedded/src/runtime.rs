@@ -9,28 +9,38 @@
 //! | -------------------------------------- | ------------------------------------------------ |
 //! | [`pod`], [`plan`], [`status`]          | a pod's life, its order, what is told of it      |
 //! | [`launch`], [`env`], [`volumes`]       | what a container is given                        |
+//! | [`refresh`]                            | volumes that follow ConfigMaps and Secrets       |
 //! | [`process`], [`shim`]                  | how a process is started and ended               |
 //! | [`probe`], [`backoff`]                 | health and restarts                              |
 //! | [`logs`]                               | what `kubectl logs` reads                        |
+//! | [`kubelet`], [`containers`]            | what the API server asks, and what runs          |
+//! | [`exec`], [`paths`], [`terminal`]      | commands run beside a container                  |
 //! | [`privilege`]                          | ports that the user may not listen on            |
 //! | [`registration`]                       | the Node object                                  |
 
 pub mod backoff;
+pub mod containers;
 pub mod context;
 pub mod downward;
 pub mod env;
+mod exec;
+pub mod kubelet;
 pub mod launch;
 pub mod logs;
+pub mod paths;
 pub mod plan;
 pub mod pod;
 pub mod privilege;
 pub mod probe;
 pub mod process;
+mod refresh;
 pub mod registration;
 mod run;
 pub mod shim;
 pub mod status;
+pub mod terminal;
 pub mod tokens;
+pub mod usage;
 pub mod volumes;
 
 pub use context::RuntimeConfig;
@@ -41,6 +51,7 @@ use crate::network::addresses::{AddressPlan, IndexOutOfRange};
 use context::{Context, Leases};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
+use kubelet::Kubelet;
 use process::Launcher;
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -63,8 +74,8 @@ pub enum RuntimeError {
     Reaper(std::path::PathBuf, std::io::Error),
 }
 
-/// Runs the pods of the node until `shutdown`, then stops them. Logs go through `logs`, which the
-/// API server is given as its [`Node`](crate::node::Node).
+/// Runs the pods of the node until `shutdown`, then stops them. What runs is
+/// known through `kubelet`, which the API server is given as its [`Node`](crate::node::Node).
 ///
 /// # Errors
 /// See [`RuntimeError`]. Once it runs, errors are told in events and the log.
@@ -72,7 +83,7 @@ pub async fn run(
     client: Client,
     informers: Informers,
     mut config: RuntimeConfig,
-    logs: logs::Logs,
+    kubelet: Kubelet,
     shutdown: CancellationToken,
 ) -> Result<(), RuntimeError> {
     let plan = AddressPlan::new(config.address_index)?;
@@ -96,7 +107,8 @@ pub async fn run(
         client,
         informers,
         recorder,
-        logs,
+        logs: kubelet.logs,
+        containers: kubelet.containers,
         plan,
         launcher: Launcher {
             program: config.shim_exe.clone(),
@@ -117,6 +129,7 @@ pub async fn run(
         () = context.informers.pods.synced() => {}
     }
     forget_strangers(&context);
+    tokio::spawn(refresh::run(Arc::clone(&context), shutdown.clone()));
     supervise(context, shutdown).await;
     Ok(())
 }

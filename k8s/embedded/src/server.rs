@@ -1,11 +1,12 @@
 //! The API server: one axum `Router`.
 //!
-//! A request is authenticated ([`authenticate`]), its path becomes a [`target::Target`], and the
-//! verb's module answers: [`read`], [`watch`], [`create`], [`update`] (PUT and PATCH), [`delete`],
-//! [`subresources`]. Writes share [`write`]: decode, admit, default, validate, store.
+//! A request is authenticated ([`authenticate`]), its path becomes a [`target::Target`], the caller's
+//! roles are asked ([`authorize`]), and the verb's module answers: [`read`], [`watch`], [`create`], [`update`] (PUT and PATCH), [`delete`],
+//! [`subresources`], [`streaming`] (exec and the like). Writes share [`write`]: decode, admit, default, validate, store.
 
 mod answer;
 mod authenticate;
+mod authorize;
 mod body;
 mod bootstrap;
 mod create;
@@ -13,10 +14,11 @@ mod custom;
 mod delete;
 mod documents;
 mod listener;
+mod metrics;
 mod options;
 mod read;
 mod selectors;
-mod status;
+mod streaming;
 mod subresources;
 mod target;
 mod update;
@@ -24,13 +26,12 @@ mod watch;
 mod write;
 
 pub use listener::serve;
-pub use status::{ApiError, Cause};
-pub(crate) use write::now as timestamp;
 
 use crate::auth::{Authority, User};
 use crate::discovery::Registry;
 use crate::network::addresses::AddressPlan;
 use crate::node::Node;
+use crate::status::{ApiError, Cause};
 use crate::store::Store;
 use answer::Form;
 use axum::Router;
@@ -166,7 +167,7 @@ async fn resources(State(server): State<ApiServer>, request: Request) -> Respons
 }
 
 async fn answer_resources(api: &Arc<Inner>, request: Request) -> Result<Response, ApiError> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     if let Some(document) = documents::resource_list(api, &path, &parts.method) {
         return document;
@@ -186,6 +187,16 @@ async fn answer_resources(api: &Arc<Inner>, request: Request) -> Result<Response
         .unwrap_or_else(User::anonymous);
     let reading = parts.method == Method::GET || parts.method == Method::HEAD;
     let watching = reading && (target.watch || (options.watch && target.name.is_none()));
+    let verb = match streaming::is_stream(&target) {
+        // whichever method opens a stream, it does something
+        true => "create",
+        false => verb(&parts.method, &target)?,
+    };
+    let asked = if watching { "watch" } else { verb };
+    authorize::resource(api, &user, &target, asked, options.get("fieldSelector"))?;
+    if streaming::is_stream(&target) {
+        return streaming::run(api, &target, &mut parts).await;
+    }
     let form = answer::form(&parts.headers)?;
     let body = if reading {
         bytes::Bytes::new()
@@ -203,7 +214,7 @@ async fn answer_resources(api: &Arc<Inner>, request: Request) -> Result<Response
     if watching {
         return watch::run(api.clone(), &call);
     }
-    let mut response = dispatch(&call, &parts.method, body).await?;
+    let mut response = dispatch(&call, verb, body).await?;
     if let Some(warning) = target
         .resource
         .custom()
@@ -214,12 +225,8 @@ async fn answer_resources(api: &Arc<Inner>, request: Request) -> Result<Response
     Ok(response)
 }
 
-async fn dispatch(
-    call: &Call<'_>,
-    method: &Method,
-    body: bytes::Bytes,
-) -> Result<Response, ApiError> {
-    let verb = match (method.as_str(), &call.target.name) {
+fn verb(method: &Method, target: &Target) -> Result<&'static str, ApiError> {
+    Ok(match (method.as_str(), &target.name) {
         ("GET" | "HEAD", None) => "list",
         ("GET" | "HEAD", Some(_)) => "get",
         ("POST", _) => "create",
@@ -228,7 +235,10 @@ async fn dispatch(
         ("DELETE", Some(_)) => "delete",
         ("DELETE", None) => "deletecollection",
         _ => return Err(ApiError::method_not_allowed()),
-    };
+    })
+}
+
+async fn dispatch(call: &Call<'_>, verb: &str, body: bytes::Bytes) -> Result<Response, ApiError> {
     if let Some(subresource) = &call.target.subresource {
         let known = call.target.resource.subresource(subresource);
         let known = known.ok_or_else(ApiError::no_resource)?;
@@ -241,6 +251,9 @@ async fn dispatch(
         || (verb == "create" && call.target.name.is_some())
     {
         return Err(ApiError::method_not_allowed());
+    }
+    if call.target.resource.gvk.group == metrics::GROUP {
+        return metrics::run(call, verb).await;
     }
     match verb {
         "list" => read::list(call),

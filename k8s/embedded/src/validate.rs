@@ -14,6 +14,8 @@ mod format;
 mod metadata;
 mod pod;
 mod quantity;
+
+pub(crate) use quantity::parse as amount;
 mod resources;
 mod service;
 mod workload;

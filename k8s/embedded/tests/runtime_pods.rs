@@ -5,7 +5,7 @@ use k8s_embedded::controllers::{self, ControllersConfig};
 use k8s_embedded::images::Catalogue;
 use k8s_embedded::informers::Informers;
 use k8s_embedded::network::{self, addresses::AddressPlan};
-use k8s_embedded::runtime::{self, RuntimeConfig, logs::Logs};
+use k8s_embedded::runtime::{self, RuntimeConfig, kubelet::Kubelet};
 use k8s_embedded::server::{ApiServer, Config};
 use k8s_embedded::store::Store;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -34,8 +34,8 @@ async fn on_cluster<F: Future<Output = ()>>(index: u8, test: impl FnOnce(Client)
     let plan = AddressPlan::new(index).unwrap();
     let server = server(folder.path(), plan);
     server.bootstrap().await.map_err(|e| e.message).unwrap();
-    let logs = Logs::default();
-    server.set_node(Arc::new(logs.clone()));
+    let kubelet = Kubelet::default();
+    server.set_node(Arc::new(kubelet.clone()));
     let client = server.client();
     let (shutdown, caches) = (CancellationToken::new(), CancellationToken::new());
     let informers = Informers::start(&client, &caches);
@@ -64,7 +64,7 @@ async fn on_cluster<F: Future<Output = ()>>(index: u8, test: impl FnOnce(Client)
         client.clone(),
         informers.clone(),
         config,
-        logs,
+        kubelet,
         shutdown.clone(),
     );
     let test = async {

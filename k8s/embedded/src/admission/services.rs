@@ -1,7 +1,7 @@
 //! Addresses and node ports of Services.
 
 use crate::network::addresses::AddressPlan;
-use crate::server::Cause;
+use crate::status::Cause;
 use crate::store::Store;
 use serde_json::{Value, json};
 use std::collections::HashSet;

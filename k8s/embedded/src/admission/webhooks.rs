@@ -5,7 +5,7 @@ mod rules;
 
 use crate::auth::{User, reviews};
 use crate::discovery::Resource;
-use crate::server::ApiError;
+use crate::status::ApiError;
 use crate::store::Store;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

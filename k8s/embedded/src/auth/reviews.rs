@@ -1,9 +1,10 @@
 //! Tokens judged against the objects they speak of: authentication and TokenReview.
 
+use super::rbac::{self, Attributes};
 use super::{Binding, Claims, TokenKey, User, tokens::AUDIENCE};
 use crate::discovery::Resource;
 use crate::gvk::Gvk;
-use crate::server::{ApiError, Cause};
+use crate::status::{ApiError, Cause};
 use crate::store::Store;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -191,7 +192,7 @@ pub fn request_token(
     request["metadata"] = json!({
         "name": claims.account,
         "namespace": namespace,
-        "creationTimestamp": crate::server::timestamp(),
+        "creationTimestamp": crate::status::timestamp(),
     });
     request["spec"]["audiences"] = json!(audiences);
     request["spec"]["expirationSeconds"] = seconds.into();
@@ -253,26 +254,23 @@ pub fn token_review(store: &Store, key: &TokenKey, spec: &Value) -> Result<Value
     })
 }
 
-/// What a caller may do: everything.
-pub fn rules() -> Value {
-    json!({
-        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-        "incomplete": false,
-    })
-}
-
-/// The status of an access review: callers with a credential may do everything.
-pub fn access(user: &User, spec: &Value) -> Value {
-    let nobody = match spec["user"].as_str() {
-        Some(name) => name == "system:anonymous",
-        None => !user.is_authenticated(),
+/// The status of an access review about a caller, who is `asking` unless the spec names another.
+pub fn access(store: &Store, asking: &User, spec: &Value) -> Value {
+    let named = spec["user"].as_str().unwrap_or_default();
+    let groups = spec["groups"].as_array().into_iter().flatten();
+    let groups: Vec<&str> = groups.filter_map(Value::as_str).collect();
+    let user = match named.is_empty() && groups.is_empty() {
+        true => asking.clone(),
+        false => User {
+            name: named.to_owned(),
+            uid: String::new(),
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            extra: Vec::new(),
+        },
     };
-    match nobody {
-        true => json!({"allowed": false}),
-        false => json!({
-            "allowed": true,
-            "reason": "every credential of an embedded cluster may do everything",
-        }),
+    match rbac::allowed(store, &user, &Attributes::of_review(spec)) {
+        Some(reason) if reason.is_empty() => json!({"allowed": true}),
+        Some(reason) => json!({"allowed": true, "reason": reason}),
+        None => json!({"allowed": false}),
     }
 }

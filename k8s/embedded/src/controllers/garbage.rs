@@ -20,14 +20,18 @@ use tokio_util::sync::CancellationToken;
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 /// The kinds that [`nodes`] looks at.
-const WATCHED: [&str; 7] = [
+const WATCHED: [&str; 11] = [
+    "CronJob",
+    "DaemonSet",
     "Deployment",
+    "Job",
     "ReplicaSet",
     "Pod",
     "Service",
     "EndpointSlice",
     "Endpoints",
     "ServiceAccount",
+    "StatefulSet",
 ];
 
 /// An object as the collector sees it.
@@ -129,6 +133,10 @@ pub async fn run(client: Client, informers: Informers, shutdown: &CancellationTo
         informers.pods.changed(),
         informers.replica_sets.changed(),
         informers.deployments.changed(),
+        informers.daemon_sets.changed(),
+        informers.stateful_sets.changed(),
+        informers.jobs.changed(),
+        informers.cron_jobs.changed(),
         informers.services.changed(),
         informers.endpoint_slices.changed(),
         informers.endpoints.changed(),
@@ -170,6 +178,10 @@ fn nodes(informers: &Informers) -> Vec<Node> {
     }
     let mut nodes = Vec::new();
     of(&informers.deployments, &mut nodes);
+    of(&informers.daemon_sets, &mut nodes);
+    of(&informers.stateful_sets, &mut nodes);
+    of(&informers.jobs, &mut nodes);
+    of(&informers.cron_jobs, &mut nodes);
     of(&informers.replica_sets, &mut nodes);
     of(&informers.pods, &mut nodes);
     of(&informers.services, &mut nodes);

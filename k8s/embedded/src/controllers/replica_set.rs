@@ -1,14 +1,13 @@
 //! ReplicaSet controller: as many pods as asked for, and a status that counts them.
 
 use super::events::{EventType, Recorder, now};
-use super::merge_patch::merge_patch;
+use super::owned_pods::{Pods, from_template};
 use super::ownership::{controller_of, controller_reference, is_controlled_by, selects};
 use super::{FIELD_MANAGER, earlier, ignore_races, keep};
 use crate::informers::{Informers, is_terminating, key_of, uid_of};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -173,26 +172,6 @@ pub fn decide(rs: &ReplicaSet, pods: &[Arc<Pod>], now: jiff::Timestamp) -> Decis
     decision
 }
 
-/// The pod that `rs` makes.
-fn new_pod(rs: &ReplicaSet) -> Pod {
-    let template = rs.spec.as_ref().and_then(|s| s.template.clone());
-    let (meta, spec) = template.map_or((None, None), |t| (t.metadata, t.spec));
-    let meta = meta.unwrap_or_default();
-    Pod {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", rs.name_any())),
-            namespace: rs.metadata.namespace.clone(),
-            labels: meta.labels,
-            annotations: meta.annotations,
-            finalizers: meta.finalizers,
-            owner_references: Some(vec![controller_reference(rs)]),
-            ..ObjectMeta::default()
-        },
-        spec,
-        status: None,
-    }
-}
-
 /// The status with the outcome of creating pods written into its conditions.
 fn with_failure(mut status: ReplicaSetStatus, failure: Option<&str>) -> ReplicaSetStatus {
     let conditions = status.conditions.get_or_insert_default();
@@ -227,9 +206,11 @@ pub async fn run(
 ) {
     let changes = vec![informers.replica_sets.changed(), informers.pods.changed()];
     let controller = Controller {
-        client,
-        informers,
-        recorder,
+        pods: Pods {
+            client,
+            informers,
+            recorder,
+        },
         paused: RefCell::default(),
     };
     keep("replicaset", changes, shutdown, async || {
@@ -239,9 +220,7 @@ pub async fn run(
 }
 
 struct Controller {
-    client: Client,
-    informers: Informers,
-    recorder: Recorder,
+    pods: Pods,
     /// ReplicaSets whose last creation failed: not before when to try again, and how often it
     /// failed in a row. A refusal changes the status, which would otherwise cause the next try.
     paused: RefCell<HashMap<String, (Instant, u32)>>,
@@ -257,7 +236,7 @@ impl Controller {
     async fn pass(&self) -> Result<Option<Duration>, kube::Error> {
         let mut again = None;
         let mut failed = None;
-        let sets = self.informers.replica_sets.list();
+        let sets = self.pods.informers.replica_sets.list();
         self.paused.borrow_mut().retain(|uid, _| {
             sets.iter()
                 .any(|rs| rs.metadata.uid.as_deref() == Some(uid))
@@ -265,7 +244,7 @@ impl Controller {
         for rs in sets {
             // it may have changed or gone while others were written
             let (namespace, name) = key_of(rs.as_ref());
-            let Some(rs) = self.informers.replica_sets.get(&namespace, &name) else {
+            let Some(rs) = self.pods.informers.replica_sets.get(&namespace, &name) else {
                 continue;
             };
             match self.reconcile(&rs).await {
@@ -280,6 +259,7 @@ impl Controller {
     async fn reconcile(&self, rs: &ReplicaSet) -> Result<Option<Duration>, kube::Error> {
         let namespace = rs.namespace().unwrap_or_default();
         let pods: Vec<_> = self
+            .pods
             .informers
             .pods
             .list()
@@ -287,7 +267,7 @@ impl Controller {
             .filter(|p| p.metadata.namespace.as_deref() == Some(namespace.as_str()))
             .collect();
         let decision = decide(rs, &pods, jiff::Timestamp::now());
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        let api: Api<Pod> = Api::namespaced(self.pods.client.clone(), &namespace);
 
         for pod in &decision.adopt {
             let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
@@ -301,7 +281,7 @@ impl Controller {
         }
         let (pause, refused) = self.create_unless_paused(rs, &api, decision.create).await;
         for pod in &decision.delete {
-            self.delete(rs, &api, pod).await?;
+            self.pods.delete(rs, pod).await?;
         }
 
         let status = match &refused {
@@ -309,7 +289,9 @@ impl Controller {
             None if pause.is_some() => decision.status,
             None => with_failure(decision.status, None),
         };
-        self.write_status(rs, &namespace, &status).await?;
+        let cache = &self.pods.informers.replica_sets;
+        let old = rs.status.clone().unwrap_or_default();
+        self.pods.write_status(cache, rs, &old, &status).await?;
         Ok(earlier(decision.again, pause))
     }
 
@@ -363,7 +345,7 @@ impl Controller {
             .patch(&pod.name_any(), &params, &Patch::Merge(patch))
             .await;
         if let Some(pod) = ignore_races(written)? {
-            self.informers.pods.apply(pod);
+            self.pods.informers.pods.apply(pod);
         }
         Ok(())
     }
@@ -374,7 +356,11 @@ impl Controller {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PostParams::default()
         };
-        let template = (n > 0).then(|| new_pod(rs))?;
+        if n == 0 {
+            return None;
+        }
+        let template = rs.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        let template = from_template(rs, template);
         let mut error = None;
         // in waves, so that a refusal is met once and not n times
         let mut wave = 1;
@@ -386,16 +372,16 @@ impl Controller {
             for result in results {
                 match result {
                     Ok(pod) => {
-                        self.recorder.record(
+                        self.pods.recorder.record(
                             rs,
                             EventType::Normal,
                             "SuccessfulCreate",
                             format!("Created pod: {}", pod.name_any()),
                         );
-                        self.informers.pods.apply(pod);
+                        self.pods.informers.pods.apply(pod);
                     }
                     Err(e) => {
-                        self.recorder.record(
+                        self.pods.recorder.record(
                             rs,
                             EventType::Warning,
                             "FailedCreate",
@@ -409,57 +395,6 @@ impl Controller {
             wave *= 2;
         }
         error
-    }
-
-    async fn delete(
-        &self,
-        rs: &ReplicaSet,
-        api: &Api<Pod>,
-        pod: &Arc<Pod>,
-    ) -> Result<(), kube::Error> {
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: pod.metadata.uid.clone(),
-                resource_version: None,
-            }),
-            ..DeleteParams::background()
-        };
-        match ignore_races(api.delete(&pod.name_any(), &params).await)? {
-            Some(answer) => match answer.left() {
-                Some(pod) => self.informers.pods.apply(pod),
-                None => self.informers.pods.remove(pod.as_ref()),
-            },
-            None => self.informers.pods.remove(pod.as_ref()),
-        }
-        self.recorder.record(
-            rs,
-            EventType::Normal,
-            "SuccessfulDelete",
-            format!("Deleted pod: {}", pod.name_any()),
-        );
-        Ok(())
-    }
-
-    async fn write_status(
-        &self,
-        rs: &ReplicaSet,
-        namespace: &str,
-        status: &ReplicaSetStatus,
-    ) -> Result<(), kube::Error> {
-        let old = serde_json::to_value(rs.status.clone().unwrap_or_default()).unwrap_or_default();
-        let new = serde_json::to_value(status).unwrap_or_default();
-        let Some(patch) = merge_patch(&old, &new) else {
-            return Ok(());
-        };
-        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
-        let patch = serde_json::json!({"metadata": {"uid": rs.metadata.uid}, "status": patch});
-        let written = api
-            .patch_status(&rs.name_any(), &manager(), &Patch::Merge(patch))
-            .await;
-        if let Some(rs) = ignore_races(written)? {
-            self.informers.replica_sets.apply(rs);
-        }
-        Ok(())
     }
 }
 

@@ -40,6 +40,8 @@ pub fn node_labels(node: &str) -> BTreeMap<String, String> {
         ("kubernetes.io/hostname", node),
         ("kubernetes.io/os", "linux"),
         ("node-role.kubernetes.io/control-plane", ""),
+        ("topology.kubernetes.io/region", "local"),
+        ("topology.kubernetes.io/zone", "local-a"),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -1,6 +1,6 @@
 //! CustomResourceDefinitions themselves: what is checked, defaulted and accepted.
 
-use crate::server::Cause;
+use crate::status::Cause;
 use serde_json::{Value, json};
 
 /// Keeps a definition until its objects are gone.

@@ -5,17 +5,20 @@
 
 use super::{Origin, Resource, Subresource};
 use crate::gvk::Gvk;
+use crate::metrics;
 use k8s_openapi::api::admissionregistration::v1 as admissionregistration;
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::authentication::v1 as authentication;
 use k8s_openapi::api::authorization::v1 as authorization;
 use k8s_openapi::api::autoscaling::v1 as autoscaling_v1;
 use k8s_openapi::api::autoscaling::v2 as autoscaling;
+use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use schemars::{Schema, SchemaGenerator};
@@ -37,7 +40,9 @@ const NO_COLLECTION: &[&str] = &[
     "create", "delete", "get", "list", "patch", "update", "watch",
 ];
 const CREATE: &[&str] = &["create"];
+const GET_LIST: &[&str] = &["get", "list"];
 const GET: &[&str] = &["get"];
+const STREAM: &[&str] = &["create", "get"];
 const UPDATE: &[&str] = &["update"];
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
@@ -159,9 +164,12 @@ fn rows() -> Vec<Row> {
         row!("" "v1" core::ConfigMap "configmaps" namespaced short ["cm"]),
         row!("" "v1" core::Endpoints "endpoints" namespaced short ["ep"]),
         row!("" "v1" core::Event "events" namespaced short ["ev"]),
+        row!("" "v1" core::LimitRange "limitranges" namespaced short ["limits"]),
         row!("" "v1" core::Namespace "namespaces" cluster short ["ns"] verbs NO_COLLECTION sub ["finalize", "status"]),
         row!("" "v1" core::Node "nodes" cluster short ["no"] sub ["status"]),
-        row!("" "v1" core::Pod "pods" namespaced short ["po"] in ["all"] sub ["binding", "eviction", "log", "status"]),
+        row!("" "v1" core::Pod "pods" namespaced short ["po"] in ["all"] 
+            sub ["attach", "binding", "eviction", "exec", "log", "portforward", "status"]),
+        row!("" "v1" core::ResourceQuota "resourcequotas" namespaced short ["quota"] sub ["status"]),
         row!("" "v1" core::Secret "secrets" namespaced),
         row!("" "v1" core::ServiceAccount "serviceaccounts" namespaced short ["sa"] sub ["token"]),
         row!("" "v1" core::Service "services" namespaced short ["svc"] in ["all"] sub ["status"]),
@@ -171,10 +179,13 @@ fn rows() -> Vec<Row> {
             "validatingwebhookconfigurations" cluster in ["api-extensions"]),
         row!("apiextensions.k8s.io" "v1" apiextensions::CustomResourceDefinition
             "customresourcedefinitions" cluster short ["crd", "crds"] in ["api-extensions"] sub ["status"]),
+        row!("apps" "v1" apps::DaemonSet "daemonsets" namespaced short ["ds"] in ["all"] sub ["status"]),
         row!("apps" "v1" apps::Deployment "deployments" namespaced short ["deploy"] in ["all"] sub ["scale", "status"]),
         row!("apps" "v1" apps::ReplicaSet "replicasets" namespaced short ["rs"] in ["all"] sub ["scale", "status"]),
+        row!("apps" "v1" apps::StatefulSet "statefulsets" namespaced short ["sts"] in ["all"] sub ["scale", "status"]),
         row!("authentication.k8s.io" "v1" authentication::SelfSubjectReview "selfsubjectreviews" cluster verbs CREATE),
         row!("authentication.k8s.io" "v1" authentication::TokenReview "tokenreviews" cluster verbs CREATE),
+        row!("authorization.k8s.io" "v1" authorization::LocalSubjectAccessReview "localsubjectaccessreviews" namespaced verbs CREATE),
         row!("authorization.k8s.io" "v1" authorization::SelfSubjectAccessReview "selfsubjectaccessreviews" cluster verbs CREATE),
         row!("authorization.k8s.io" "v1" authorization::SelfSubjectRulesReview "selfsubjectrulesreviews" cluster verbs CREATE),
         row!("authorization.k8s.io" "v1" authorization::SubjectAccessReview "subjectaccessreviews" cluster verbs CREATE),
@@ -182,11 +193,17 @@ fn rows() -> Vec<Row> {
             short ["hpa"] in ["all"] sub ["status"]),
         row!("autoscaling" "v1" autoscaling_v1::HorizontalPodAutoscaler "horizontalpodautoscalers" namespaced
             short ["hpa"] in ["all"] sub ["status"]),
+        row!("batch" "v1" batch::CronJob "cronjobs" namespaced short ["cj"] in ["all"] sub ["status"]),
+        row!("batch" "v1" batch::Job "jobs" namespaced in ["all"] sub ["status"]),
         row!("coordination.k8s.io" "v1" coordination::Lease "leases" namespaced),
         row!("discovery.k8s.io" "v1" discovery::EndpointSlice "endpointslices" namespaced),
         row!("events.k8s.io" "v1" events::Event "events" namespaced short ["ev"] as "core/events"),
+        row!("metrics.k8s.io" "v1beta1" metrics::NodeMetrics "nodes" cluster verbs GET_LIST),
+        row!("metrics.k8s.io" "v1beta1" metrics::PodMetrics "pods" namespaced verbs GET_LIST),
         row!("networking.k8s.io" "v1" networking::Ingress "ingresses" namespaced short ["ing"] sub ["status"]),
         row!("networking.k8s.io" "v1" networking::IngressClass "ingressclasses" cluster),
+        row!("networking.k8s.io" "v1" networking::NetworkPolicy "networkpolicies" namespaced short ["netpol"]),
+        row!("policy" "v1" policy::PodDisruptionBudget "poddisruptionbudgets" namespaced short ["pdb"] sub ["status"]),
         row!("rbac.authorization.k8s.io" "v1" rbac::ClusterRoleBinding "clusterrolebindings" cluster),
         row!("rbac.authorization.k8s.io" "v1" rbac::ClusterRole "clusterroles" cluster),
         row!("rbac.authorization.k8s.io" "v1" rbac::RoleBinding "rolebindings" namespaced),
@@ -238,6 +255,9 @@ pub(crate) fn subresource(name: &'static str, parent: &Gvk) -> Subresource {
             CREATE,
         ),
         "log" => (parent.clone(), GET),
+        "attach" => (Gvk::new("", "v1", "PodAttachOptions"), STREAM),
+        "exec" => (Gvk::new("", "v1", "PodExecOptions"), STREAM),
+        "portforward" => (Gvk::new("", "v1", "PodPortForwardOptions"), STREAM),
         "finalize" => (parent.clone(), UPDATE),
         _ => (parent.clone(), READ_WRITE),
     };

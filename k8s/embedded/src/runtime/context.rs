@@ -1,5 +1,6 @@
 //! What all pods of the node share.
 
+use super::containers::Containers;
 use super::logs::Logs;
 use super::process::Launcher;
 use crate::controllers::events::Recorder;
@@ -41,6 +42,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// All logs.
     pub logs: Logs,
+    /// What runs now.
+    pub containers: Containers,
     /// The configuration.
     pub config: RuntimeConfig,
     /// The addresses.

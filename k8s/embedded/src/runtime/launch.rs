@@ -3,11 +3,12 @@
 use super::context::Context;
 use super::downward::Place;
 use super::env::{Env, Sources, compose, expand, references, service_links};
+use super::paths::ROOT;
 use super::privilege;
 use super::process::Launch;
 use super::shim::CLUSTER_MARK;
 use super::volumes::{self, Folders};
-use crate::images::{Catalogue, Reference};
+use crate::images::{Catalogue, Reference, SELF};
 use crate::network::addresses::DOOR_PORT;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
@@ -132,10 +133,11 @@ pub async fn prepare(
     let expanded = |list: &Option<Vec<String>>| -> Option<Vec<String>> {
         Some(list.as_ref()?.iter().map(|s| expand(s, &env)).collect())
     };
+    let own = context.config.self_exe.display().to_string();
     let argv = image.argv(
         expanded(&container.command).as_deref(),
         expanded(&container.args).as_deref(),
-        &context.config.self_exe.display().to_string(),
+        &own,
     );
     let dir = match container.working_dir.as_deref().filter(|d| !d.is_empty()) {
         Some(dir) => root.join(dir.trim_start_matches('/')),
@@ -143,7 +145,20 @@ pub async fn prepare(
     };
     std::fs::create_dir_all(&dir)
         .map_err(|error| Refusal::Config(format!("{}: {error}", dir.display())))?;
-    Ok(Launch { argv, env, dir })
+    let programs = image
+        .programs
+        .iter()
+        .map(|(name, instead)| {
+            let instead = instead.iter().map(|word| word.replace(SELF, &own));
+            (name.clone(), instead.collect())
+        })
+        .collect();
+    Ok(Launch {
+        argv,
+        env,
+        dir,
+        programs,
+    })
 }
 
 fn base_env(
@@ -166,7 +181,7 @@ fn base_env(
         ("HOME", root.clone()),
         ("TMPDIR", format!("{root}/tmp")),
         ("HOSTNAME", hostname),
-        ("DOJO_ROOT", root),
+        (ROOT, root),
         ("DOJO_LISTEN_IP", addresses.listen.to_string()),
         ("DOJO_LOOPBACK_IP", addresses.loopback.to_string()),
         ("DOJO_POD_IP", addresses.pod.to_string()),

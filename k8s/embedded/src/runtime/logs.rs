@@ -5,9 +5,8 @@
 //! grown to [`ROTATE_AT`] is put aside once, so a run keeps at most twice as much. The runs before
 //! the last one are deleted.
 
-use crate::node::{LogOptions, LogStream, Node, NodeError};
+use crate::node::{LogOptions, LogStream, NodeError};
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -116,8 +115,13 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Copies what a process writes until its end of the pipe is closed.
-    pub async fn copy(&self, stream: &'static str, pipe: impl AsyncRead + Unpin) {
+    /// Copies what a process writes until its end of the pipe is closed; `seen` is shown each piece.
+    pub async fn copy(
+        &self,
+        stream: &'static str,
+        pipe: impl AsyncRead + Unpin,
+        seen: impl Fn(&[u8]),
+    ) {
         let mut pipe = tokio::io::BufReader::with_capacity(4 << 10, pipe);
         let mut line: Vec<u8> = Vec::new();
         loop {
@@ -131,6 +135,7 @@ impl LogWriter {
                     (take + usize::from(at.is_some()), at.is_some())
                 }
             };
+            seen(&pipe.buffer()[..used]);
             pipe.consume(used);
             if ended_line || line.len() >= LONGEST_LINE {
                 self.write_or_warn(stream, ended_line, &line);
@@ -147,6 +152,34 @@ impl LogWriter {
             let path = lock(&self.inner).path.clone();
             tracing::warn!(path = %path.display(), %error, "log line lost");
         }
+    }
+
+    /// The end of the log: at most 80 lines and 2 KiB, as a termination message may have.
+    pub fn last_words(&self) -> Option<String> {
+        const BYTES: usize = 2048;
+        const LINES: usize = 80;
+        let path = lock(&self.inner).path.clone();
+        let mut file = File::open(path).ok()?;
+        let size = file.metadata().ok()?.len();
+        // a record is at most a line and its head
+        let start = size.saturating_sub((BYTES + LINES * 64) as u64);
+        file.seek(SeekFrom::Start(start)).ok()?;
+        let mut records = Vec::new();
+        io::Read::read_to_end(&mut file, &mut records).ok()?;
+        let mut lines: Vec<_> = records
+            .split(|b| *b == b'\n')
+            .filter_map(parse)
+            .map(|record| String::from_utf8_lossy(record.text).into_owned())
+            .collect();
+        let mut words = lines
+            .split_off(lines.len().saturating_sub(LINES))
+            .join("\n");
+        let mut cut = words.len().saturating_sub(BYTES);
+        while !words.is_char_boundary(cut) {
+            cut += 1;
+        }
+        words.drain(..cut);
+        (!words.is_empty()).then(|| words + "\n")
     }
 
     /// Says that nothing more will come.
@@ -254,21 +287,22 @@ impl Logs {
     }
 }
 
-impl Node for Logs {
-    fn logs<'a>(
-        &'a self,
-        namespace: &'a str,
-        pod: &'a str,
-        container: &'a str,
-        options: LogOptions,
-    ) -> BoxFuture<'a, Result<LogStream, NodeError>> {
-        Box::pin(async move {
-            let log = self.find(namespace, pod, container, options.previous)?;
-            let reader = Reader::open(log, &options)
-                .map_err(|error| NodeError::Internal(format!("reading the log: {error}")))?;
-            let stream: LogStream = Box::pin(futures::stream::try_unfold(reader, Reader::next));
-            Ok(stream)
-        })
+impl Logs {
+    /// The log of a container, see [`Node::logs`](crate::node::Node::logs).
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn read(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        options: &LogOptions,
+    ) -> Result<LogStream, NodeError> {
+        let log = self.find(namespace, pod, container, options.previous)?;
+        let reader = Reader::open(log, options)
+            .map_err(|error| NodeError::Internal(format!("reading the log: {error}")))?;
+        Ok(Box::pin(futures::stream::try_unfold(reader, Reader::next)))
     }
 }
 

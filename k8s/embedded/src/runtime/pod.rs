@@ -1,26 +1,34 @@
 //! One pod: a task that carries out what [`plan`](super::plan) says and writes the status.
 //!
+//! | file        | what                                                     |
+//! | ----------- | -------------------------------------------------------- |
+//! | [`restore`] | what an earlier process of the cluster has left          |
+//! | [`start`]   | starting containers, or showing why that is not possible |
+//! | [`course`]  | probes, ends, stopping                                   |
+//! | [`tell`]    | status, events, deletion                                 |
+//! | [`not_carried_out`] | fields that change nothing here                  |
+//!
 //! The task owns the pod's state. Processes and probes run beside it and report in messages; the
 //! pod's object comes through a watch channel, `None` when it is gone from the API.
 
+mod course;
+mod not_carried_out;
+mod restore;
+mod start;
+mod tell;
+
 use super::context::Context;
 use super::downward::Place;
-use super::launch::{self, Refusal};
-use super::plan::{
-    Container, Outcome, RestartPolicy, Role, State, Step, Termination, book_end, plan,
-};
-use super::probe::Kind;
-use super::run::{Ending, Message, Run, Started};
-use super::status::{self, Facts};
+use super::plan::{Container, Outcome, RestartPolicy, Role, Step, plan};
+use super::run::{Message, Run};
+use super::status;
+use super::tokens;
 use super::volumes::{self, Folders};
-use super::{backoff, privilege, tokens};
 use crate::controllers::events::EventType;
-use crate::controllers::merge_patch::merge_patch;
-use crate::controllers::{is_conflict, is_not_found};
 use crate::informers::{is_terminating, uid_of};
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod, PodSpec};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
+use restore::restore;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +86,8 @@ pub(super) struct Worker {
     renewal: Option<JoinHandle<()>>,
     /// By when everything must have stopped.
     deadline: Option<Instant>,
+    /// The pod has run for longer than `activeDeadlineSeconds`.
+    overdue: bool,
     written: serde_json::Value,
     gone: bool,
 }
@@ -96,68 +106,6 @@ fn policy(spec: &PodSpec) -> RestartPolicy {
         Some("OnFailure") => RestartPolicy::OnFailure,
         _ => RestartPolicy::Always,
     }
-}
-
-fn role(container: &ContainerSpec) -> Role {
-    if container.restart_policy.as_deref() == Some("Always") {
-        Role::Sidecar
-    } else {
-        Role::Init
-    }
-}
-
-/// The containers of a pod in the plan's order, with what an earlier cluster process has left in
-/// the status: restarts are counted on, and what was running then has ended in an unknown way, as
-/// after a reboot of a node.
-fn restore(pod: &Pod, spec: &PodSpec) -> Vec<Container> {
-    let initializing = spec.init_containers.as_ref().is_some_and(|i| !i.is_empty());
-    let mut containers: Vec<_> = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .map(|c| Container::new(&c.name, role(c), true))
-        .chain(
-            spec.containers
-                .iter()
-                .map(|c| Container::new(&c.name, Role::App, initializing)),
-        )
-        .collect();
-    let Some(status) = &pod.status else {
-        return containers;
-    };
-    let statuses = status
-        .init_container_statuses
-        .iter()
-        .flatten()
-        .chain(status.container_statuses.iter().flatten());
-    for old in statuses {
-        let Some(container) = containers.iter_mut().find(|c| c.name == old.name) else {
-            continue;
-        };
-        let Some(id) = &old.container_id else {
-            continue;
-        };
-        let ended = old.state.as_ref().and_then(|s| s.terminated.as_ref());
-        let running = old.state.as_ref().and_then(|s| s.running.as_ref());
-        container.restarts = old.restart_count + 1;
-        let epoch = jiff::Timestamp::UNIX_EPOCH;
-        container.last = Some(Termination {
-            exit_code: ended.map_or(255, |t| t.exit_code),
-            reason: ended
-                .and_then(|t| t.reason.clone())
-                .unwrap_or_else(|| "Unknown".into()),
-            message: ended.and_then(|t| t.message.clone()),
-            started_at: ended
-                .and_then(|t| t.started_at.as_ref())
-                .or_else(|| running.and_then(|r| r.started_at.as_ref()))
-                .map_or(epoch, |t| t.0),
-            finished_at: ended
-                .and_then(|t| t.finished_at.as_ref())
-                .map_or_else(jiff::Timestamp::now, |t| t.0),
-            container_id: Some(id.clone()),
-        });
-    }
-    containers
 }
 
 impl Worker {
@@ -198,6 +146,7 @@ impl Worker {
             mount: Some((Instant::now(), 0)),
             renewal: None,
             deadline: None,
+            overdue: false,
             written,
             gone: false,
         }
@@ -214,19 +163,6 @@ impl Worker {
         let init = self.spec.init_containers.as_deref().unwrap_or_default();
         init.get(index)
             .or_else(|| self.spec.containers.get(index.checked_sub(init.len())?))
-    }
-
-    /// Records an event about one of the containers.
-    pub(super) fn tell(&self, index: usize, type_: EventType, reason: &str, message: String) {
-        let container = &self.containers[index];
-        let list = match container.role {
-            Role::App => "containers",
-            Role::Init | Role::Sidecar => "initContainers",
-        };
-        let path = format!("spec.{list}{{{}}}", container.name);
-        self.context
-            .recorder
-            .record_field(self.pod.as_ref(), Some(path), type_, reason, message);
     }
 
     async fn run(
@@ -332,6 +268,8 @@ impl Worker {
                 return Some(again);
             }
         }
+        let due = self.look_at_deadline();
+        let ending = terminating || self.overdue;
         let mut wake: Option<Instant> = None;
         // every step may allow the next one; ended by a plan without steps
         for _ in 0..100 {
@@ -340,9 +278,12 @@ impl Worker {
             let plan = if self.outcome.is_some() && !terminating {
                 Default::default()
             } else {
-                plan(policy, terminating, &self.containers, now)
+                plan(policy, ending, &self.containers, now)
             };
             wake = plan.wake.map(Instant::from_std);
+            if let Some(due) = due {
+                wake = Some(wake.map_or(due, |wake| wake.min(due)));
+            }
             if plan.steps.is_empty() {
                 break;
             }
@@ -357,12 +298,38 @@ impl Worker {
         wake
     }
 
+    /// Notes when `activeDeadlineSeconds` are over; says when they will be.
+    fn look_at_deadline(&mut self) -> Option<Instant> {
+        let seconds = self.spec.active_deadline_seconds?;
+        if self.overdue || self.outcome.is_some() {
+            return None;
+        }
+        let since = self.pod.status.as_ref().and_then(|s| s.start_time.as_ref());
+        let since = since.map_or(self.started, |t| t.0);
+        let left = since.as_second() + seconds - jiff::Timestamp::now().as_second();
+        if let Ok(left @ 1..) = u64::try_from(left) {
+            return Some(Instant::now() + Duration::from_secs(left));
+        }
+        self.overdue = true;
+        self.context.recorder.record(
+            self.pod.as_ref(),
+            EventType::Normal,
+            "DeadlineExceeded",
+            status::OVERDUE,
+        );
+        None
+    }
+
     async fn act(&mut self, step: Step) {
         match step {
             Step::Start(index) => self.start(index).await,
             Step::Stop(index) => self.stop(index),
             Step::BackOff(index) => self.back_off(index),
             Step::End(outcome) => self.outcome = Some(outcome),
+            // stopped by its deadline and not by a deletion: it stays, as a failed one
+            Step::Gone if !is_terminating(self.pod.as_ref()) => {
+                self.outcome = Some(Outcome::Failed);
+            }
             Step::Gone => {
                 if self.outcome.is_none() {
                     let failed = self
@@ -392,6 +359,7 @@ impl Worker {
         match set_up.await {
             Ok(mounted) => {
                 self.mount = None;
+                self.tell_not_carried_out();
                 if !mounted.is_empty() {
                     let client = self.context.client.clone();
                     let renewal = tokens::renew(client, Arc::clone(&self.pod), mounted);
@@ -417,424 +385,6 @@ impl Worker {
         }
     }
 
-    async fn start(&mut self, index: usize) {
-        let Some(spec) = self.spec_of(index).cloned() else {
-            return;
-        };
-        let image = spec.image.clone().unwrap_or_default();
-        let context = Arc::clone(&self.context);
-        let prepared =
-            launch::prepare(&context, &self.pod, &spec, &self.place, &self.folders).await;
-        let launch = match prepared {
-            Ok(launch) => launch,
-            Err(refusal) => return self.refuse(index, refusal),
-        };
-        self.tell(
-            index,
-            EventType::Normal,
-            "Pulled",
-            format!("Container image {image:?} already present on machine and can be accessed by the pod"),
-        );
-        self.tell(
-            index,
-            EventType::Normal,
-            "Created",
-            "Container created".into(),
-        );
-        if let Some(notice) = privilege::notice(&spec, privilege::lowest_port()) {
-            self.tell(index, EventType::Normal, "PortMapped", notice);
-        }
-        let again = {
-            let container = &mut self.containers[index];
-            let last = match &container.state {
-                State::Terminated(t) => Some(t.clone()),
-                _ => None,
-            };
-            let again = last.is_some() || container.last.is_some();
-            if let Some(last) = last {
-                container.last = Some(last);
-            }
-            // a restart is counted when it is tried; a restored container was counted when found
-            if again && container.ended.is_some() {
-                container.restarts += 1;
-            }
-            again
-        };
-        tracing::debug!(
-            pod = self.pod.name_any(),
-            container = spec.name,
-            again,
-            "starting"
-        );
-        match self.spawn(index, &spec, launch) {
-            Ok(Started { run, id, since }) => {
-                self.tell(
-                    index,
-                    EventType::Normal,
-                    "Started",
-                    "Container started".into(),
-                );
-                let container = &mut self.containers[index];
-                container.container_id = Some(id);
-                container.state = State::Running { since };
-                container.started = spec.startup_probe.is_none();
-                container.ready = container.started && spec.readiness_probe.is_none();
-                container.not_before = None;
-                self.runs[index] = Some(run);
-            }
-            Err(message) => self.failed_to_start(index, message),
-        }
-    }
-
-    fn failed_to_start(&mut self, index: usize, message: String) {
-        self.tell(
-            index,
-            EventType::Warning,
-            "Failed",
-            format!("Error: {message}"),
-        );
-        let now = std::time::Instant::now();
-        let policy = policy(&self.spec);
-        let container = &mut self.containers[index];
-        let id = format!("meshdojo://{}", super::run::new_id());
-        container.container_id = Some(id.clone());
-        let termination = Termination {
-            exit_code: 128,
-            reason: "StartError".into(),
-            message: Some(message.clone()),
-            started_at: jiff::Timestamp::UNIX_EPOCH,
-            finished_at: jiff::Timestamp::now(),
-            container_id: Some(id),
-        };
-        book_end(container, policy, termination.clone(), Duration::ZERO, now);
-        if !container.is_over(policy) {
-            container.state = State::Waiting {
-                reason: "RunContainerError".into(),
-                message: Some(message),
-            };
-            container.last = Some(termination);
-        }
-    }
-
-    /// A container that could not even be tried: shown as waiting, and looked at again later.
-    fn refuse(&mut self, index: usize, refusal: Refusal) {
-        let pause = |failures: u32| backoff::delay(failures + 1);
-        let failures = self.containers[index].failures;
-        let image = |name: &str| {
-            format!(
-                "image {name:?} is not in the image catalogue; map it to a host command with: \
-                 meshdojo image map {name} -- COMMAND [ARG...]"
-            )
-        };
-        let (reason, message, delay) = match refusal {
-            Refusal::InvalidImage(message) => {
-                self.tell(index, EventType::Warning, "InspectFailed", message.clone());
-                let event = "Error: InvalidImageName".to_owned();
-                self.tell(index, EventType::Warning, "Failed", event);
-                ("InvalidImageName", message, pause(failures))
-            }
-            Refusal::UnknownImage(name) => {
-                let never = self
-                    .spec_of(index)
-                    .and_then(|s| s.image_pull_policy.as_deref())
-                    == Some("Never");
-                let why = image(&name);
-                if never {
-                    let message = format!(
-                        "Container image {name:?} is not present with pull policy of Never; {why}"
-                    );
-                    self.tell(
-                        index,
-                        EventType::Warning,
-                        "ErrImageNeverPull",
-                        message.clone(),
-                    );
-                    ("ErrImageNeverPull", message, pause(failures))
-                } else {
-                    let text = format!("Pulling image {name:?}");
-                    self.tell(index, EventType::Normal, "Pulling", text);
-                    let text = format!("Failed to pull image {name:?}: {why}");
-                    self.tell(index, EventType::Warning, "Failed", text);
-                    let text = "Error: ErrImagePull".to_owned();
-                    self.tell(index, EventType::Warning, "Failed", text);
-                    ("ErrImagePull", why, pause(failures))
-                }
-            }
-            Refusal::Config(message) => {
-                let text = format!("Error: {message}");
-                self.tell(index, EventType::Warning, "Failed", text);
-                // what is missing may be created any moment
-                let delay = Duration::from_secs(1 << failures.min(4));
-                ("CreateContainerConfigError", message, delay)
-            }
-        };
-        let now = std::time::Instant::now();
-        let key = self.name();
-        let container = &mut self.containers[index];
-        container.failures += 1;
-        container.not_before = Some(now + delay);
-        container.state = State::Waiting {
-            reason: reason.into(),
-            message: Some(message),
-        };
-        let logs = &self.context.logs;
-        logs.note_waiting((&key.0, &key.1), &self.containers[index].name, reason);
-        if reason == "ErrImagePull" {
-            self.show_pull_back_off(index);
-        }
-    }
-
-    /// After a moment an image that cannot be had is shown to be waited for.
-    fn show_pull_back_off(&self, index: usize) {
-        let messages = self.messages.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            // the pod is gone: nobody to show it to
-            let _ = messages.send(Message::PullBackOff { index }).await;
-        });
-    }
-
-    fn back_off(&mut self, index: usize) {
-        let (namespace, pod) = self.name();
-        let uid = uid_of(self.pod.as_ref());
-        let container = &mut self.containers[index];
-        let State::Terminated(termination) = &container.state else {
-            return;
-        };
-        let name = container.name.clone();
-        let seconds = backoff::delay(container.failures.saturating_sub(1)).as_secs();
-        let shown = if seconds >= 60 && seconds.is_multiple_of(60) {
-            format!("{}m0s", seconds / 60)
-        } else if seconds > 60 {
-            format!("{}m{}s", seconds / 60, seconds % 60)
-        } else {
-            format!("{seconds}s")
-        };
-        container.last = Some(termination.clone());
-        container.state = State::Waiting {
-            reason: "CrashLoopBackOff".into(),
-            message: Some(format!(
-                "back-off {shown} restarting failed container={name} pod={pod}_{namespace}({uid})"
-            )),
-        };
-        self.tell(
-            index,
-            EventType::Warning,
-            "BackOff",
-            format!("Back-off restarting failed container {name} in pod {pod}_{namespace}({uid})"),
-        );
-    }
-
-    fn stop(&mut self, index: usize) {
-        let deadline = self
-            .deadline
-            .unwrap_or_else(|| Instant::now() + self.grace());
-        let name = self.containers[index].name.clone();
-        self.tell(
-            index,
-            EventType::Normal,
-            "Killing",
-            format!("Stopping container {name}"),
-        );
-        self.containers[index].stopping = true;
-        if let Some(run) = &self.runs[index] {
-            run.stop(deadline);
-        }
-    }
-
-    fn grace(&self) -> Duration {
-        let seconds = self.spec.termination_grace_period_seconds.unwrap_or(30);
-        Duration::from_secs(u64::try_from(seconds).unwrap_or(30))
-    }
-
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Ended { index, run, ending } => {
-                if self.runs[index].as_ref().is_none_or(|r| r.id != run) {
-                    return;
-                }
-                self.runs[index] = None;
-                self.ended(index, ending);
-            }
-            Message::Probe {
-                index,
-                run,
-                kind,
-                success,
-            } => {
-                if self.runs[index].as_ref().is_none_or(|r| r.id != run) {
-                    return;
-                }
-                self.probed(index, kind, success);
-            }
-            Message::HookFailed { index, run, why } => {
-                if self.runs[index].as_ref().is_none_or(|r| r.id != run) {
-                    return;
-                }
-                self.tell(index, EventType::Warning, "FailedPostStartHook", why);
-                self.restart(index, "FailedPostStartHook");
-            }
-            Message::PullBackOff { index } => {
-                let image = self
-                    .spec_of(index)
-                    .and_then(|s| s.image.clone())
-                    .unwrap_or_default();
-                let State::Waiting { reason, message } = &self.containers[index].state else {
-                    return;
-                };
-                if reason != "ErrImagePull" {
-                    return;
-                }
-                let why = message.clone().unwrap_or_default();
-                self.tell(
-                    index,
-                    EventType::Normal,
-                    "BackOff",
-                    format!("Back-off pulling image {image:?}"),
-                );
-                let text = "Error: ImagePullBackOff".to_owned();
-                self.tell(index, EventType::Warning, "Failed", text);
-                self.containers[index].state = State::Waiting {
-                    reason: "ImagePullBackOff".into(),
-                    message: Some(format!(
-                        "Back-off pulling image {image:?}: ErrImagePull: {why}"
-                    )),
-                };
-                let (namespace, pod) = self.name();
-                let name = self.containers[index].name.clone();
-                self.context
-                    .logs
-                    .note_waiting((&namespace, &pod), &name, "ImagePullBackOff");
-            }
-        }
-    }
-
-    fn ended(&mut self, index: usize, ending: Ending) {
-        let policy = policy(&self.spec);
-        let container = &mut self.containers[index];
-        let since = match container.state {
-            State::Running { since } => since,
-            _ => ending.at,
-        };
-        let reason = if ending.exit_code == 0 {
-            "Completed"
-        } else {
-            "Error"
-        };
-        let termination = Termination {
-            exit_code: ending.exit_code,
-            reason: reason.into(),
-            message: ending.message,
-            started_at: since,
-            finished_at: ending.at,
-            container_id: container.container_id.clone(),
-        };
-        let now = std::time::Instant::now();
-        book_end(container, policy, termination, ending.ran, now);
-    }
-
-    fn probed(&mut self, index: usize, kind: Kind, success: bool) {
-        match (kind, success) {
-            (Kind::Startup, true) => {
-                let plain = self
-                    .spec_of(index)
-                    .is_none_or(|s| s.readiness_probe.is_none());
-                self.containers[index].started = true;
-                self.containers[index].ready |= plain;
-                if let Some(run) = &self.runs[index] {
-                    run.set_started();
-                }
-            }
-            (Kind::Readiness, ready) => self.containers[index].ready = ready,
-            (Kind::Liveness, true) => {}
-            (Kind::Startup, false) => self.restart(index, "startup"),
-            (Kind::Liveness, false) => self.restart(index, "liveness"),
-        }
-    }
-
-    /// Stops a container because of a probe or hook; its end restarts it.
-    fn restart(&mut self, index: usize, probe: &str) {
-        if self.containers[index].stopping {
-            return;
-        }
-        let name = self.containers[index].name.clone();
-        let message = if probe == "FailedPostStartHook" {
-            probe.to_owned()
-        } else {
-            format!("Container {name} failed {probe} probe, will be restarted")
-        };
-        self.tell(index, EventType::Normal, "Killing", message);
-        self.containers[index].stopping = true;
-        let deadline = Instant::now() + self.grace();
-        if let Some(run) = &self.runs[index] {
-            run.stop(deadline);
-        }
-    }
-
-    async fn write_status(&mut self) {
-        let facts = Facts {
-            containers: &self.containers,
-            outcome: self.outcome,
-            pod_ip: self.place.pod_ip,
-            host_ip: self.place.host_ip,
-            started: self.started,
-            now: jiff::Timestamp::now(),
-        };
-        let status = status::compute(&self.pod, &facts);
-        let new = serde_json::to_value(status).unwrap_or_default();
-        let Some(patch) = merge_patch(&self.written, &new) else {
-            return;
-        };
-        let (namespace, name) = self.name();
-        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &namespace);
-        let patch =
-            serde_json::json!({"metadata": {"uid": self.pod.metadata.uid}, "status": patch});
-        let params = PatchParams {
-            field_manager: Some("kubelet".into()),
-            ..PatchParams::default()
-        };
-        match api.patch_status(&name, &params, &Patch::Merge(patch)).await {
-            Ok(pod) => {
-                // compared with what was sent: the server may add defaults
-                self.written = new;
-                if !is_terminating(self.pod.as_ref()) && is_terminating(&pod) {
-                    self.update(Arc::new(pod.clone()));
-                } else {
-                    self.pod = Arc::new(pod.clone());
-                }
-                self.context.informers.pods.apply(pod);
-            }
-            Err(error) if is_not_found(&error) || is_conflict(&error) => {
-                // deleted meanwhile: the watch will say so
-                tracing::debug!(pod = name, %error, "status not written");
-            }
-            Err(error) => tracing::warn!(pod = name, %error, "status not written"),
-        }
-    }
-
-    async fn delete(&self) {
-        let (namespace, name) = self.name();
-        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &namespace);
-        let params = DeleteParams {
-            grace_period_seconds: Some(0),
-            preconditions: Some(Preconditions {
-                uid: self.pod.metadata.uid.clone(),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        for pause in [10, 100, 1000, 5000] {
-            match api.delete(&name, &params).await {
-                Ok(_) => return,
-                Err(error) if is_not_found(&error) || is_conflict(&error) => return,
-                Err(error) => {
-                    tracing::warn!(pod = name, %error, "pod not deleted, will retry");
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
-                }
-            }
-        }
-    }
-
     /// The object was removed by force.
     async fn removed(&mut self) {
         self.kill_all(FORCED_GRACE).await;
@@ -849,21 +399,6 @@ impl Worker {
         {
             let path = self.folders.pod.display();
             tracing::warn!(%path, %error, "pod folder not removed");
-        }
-    }
-
-    /// Stops every process within `grace`.
-    async fn kill_all(&mut self, grace: Duration) {
-        let deadline = Instant::now() + grace;
-        for run in self.runs.iter().flatten() {
-            run.stop(deadline);
-        }
-        let last = deadline + Duration::from_secs(1);
-        while self.runs.iter().any(Option::is_some) {
-            match tokio::time::timeout_at(last, self.incoming.recv()).await {
-                Ok(Some(message)) => self.take(message),
-                _ => break,
-            }
         }
     }
 }

@@ -342,6 +342,7 @@ mod tests {
                 argv: Vec::new(),
                 env: Default::default(),
                 dir: "/".into(),
+                programs: Default::default(),
             },
         }
     }

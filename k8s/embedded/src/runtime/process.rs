@@ -4,7 +4,9 @@ use super::env::Env;
 use super::shim::SUBCOMMAND;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,8 @@ pub struct Launch {
     pub env: Env,
     /// The working directory.
     pub dir: PathBuf,
+    /// Programs of the upstream image, and what is run instead of them.
+    pub programs: BTreeMap<String, Vec<String>>,
 }
 
 /// Where images keep programs.
@@ -71,13 +75,13 @@ pub fn locate(program: &str, env: &Env, dir: &Path) -> Result<PathBuf, String> {
 }
 
 impl Launcher {
-    fn command(&self, launch: &Launch) -> Result<Command, String> {
+    fn command(&self, launch: &Launch, how: &str) -> Result<Command, String> {
         let word = launch.argv.first().ok_or("no command specified")?;
         let program = locate(word, &launch.env, &launch.dir)?;
         let mut command = Command::new(&self.program);
         command
             .arg(SUBCOMMAND)
-            .arg("exec")
+            .arg(how)
             .arg(std::process::id().to_string())
             .arg(program)
             .args(launch.argv.iter().skip(1).map(OsString::from))
@@ -90,17 +94,36 @@ impl Launcher {
         Ok(command)
     }
 
-    /// Starts a process as the leader of its own group, which dies with us.
+    /// Starts a process as the leader of its own group, which dies with us. Without `stdin` it reads
+    /// the end of a file.
     ///
     /// The parent-death signal is tied to the thread that starts the process, so this must be
     /// called on a thread that lives as long as the runtime: a task's, never a blocking one.
     ///
     /// # Errors
     /// What a container runtime would say.
-    pub fn spawn(&self, launch: &Launch) -> Result<Child, String> {
-        self.command(launch)?
-            .spawn()
-            .map_err(|error| format!("exec: {:?}: {error}", launch.argv[0]))
+    pub fn spawn(&self, launch: &Launch, stdin: bool) -> Result<Child, String> {
+        let mut command = self.command(launch, "exec")?;
+        if stdin {
+            command.stdin(Stdio::piped());
+        }
+        start(command, launch)
+    }
+
+    /// The same on a terminal.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn spawn_on(&self, launch: &Launch, terminal: OwnedFd) -> Result<Child, String> {
+        let copy = || {
+            terminal
+                .try_clone()
+                .map(Stdio::from)
+                .map_err(|error| format!("terminal: {error}"))
+        };
+        let mut command = self.command(launch, "exec-on-terminal")?;
+        command.stdin(copy()?).stdout(copy()?).stderr(copy()?);
+        start(command, launch)
     }
 
     /// Runs a process to its end, at most for `limit`; its exit code and the first 4 KiB of output.
@@ -109,7 +132,7 @@ impl Launcher {
     /// When it cannot be started or takes too long.
     pub async fn run(&self, launch: &Launch, limit: Duration) -> Result<(i32, String), String> {
         use tokio::io::AsyncReadExt;
-        let mut child = self.spawn(launch)?;
+        let mut child = self.spawn(launch, false)?;
         let pid = child.id();
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
@@ -140,6 +163,12 @@ impl Launcher {
             }
         }
     }
+}
+
+fn start(mut command: Command, launch: &Launch) -> Result<Child, String> {
+    command
+        .spawn()
+        .map_err(|error| format!("exec: {:?}: {error}", launch.argv[0]))
 }
 
 /// Sends a signal to a process group, or to the process if it has not made its group yet.

@@ -1,23 +1,31 @@
 //! One run of a container: its process, its log and its probes, until it ends.
 
+use super::containers::Running;
+use super::exec;
 use super::launch::addresses;
 use super::logs::LogWriter;
 use super::pod::Worker;
 use super::probe::{self, Kind, Report, Target};
 use super::process::{Launch, Launcher, StopOrder, exit_code, signal_group, stop_when_ordered};
+use super::terminal::Terminal;
 use crate::controllers::events::{EventType, Recorder};
+use crate::node::{Input, Output};
+use bytes::Bytes;
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, LifecycleHandler, Pod, Probe};
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::process::Child;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long the log of an ended process may still be written by what it left behind.
 const LOG_DRAIN: Duration = Duration::from_millis(500);
+/// Pieces of output that an attached client may be behind.
+const ATTACHED: usize = 64;
 /// Most of a termination message that is kept, in bytes.
 const MESSAGE: usize = 4096;
 
@@ -144,7 +152,7 @@ impl Worker {
             .start_run((&namespace, &pod), &spec.name, &folder, restarts)
             .map_err(|error| format!("{}: {error}", folder.display()))?;
         let launcher = self.context.launcher.clone();
-        let mut child = launcher.spawn(&launch)?;
+        let (mut child, streams) = Streams::start(&launcher, &launch, spec)?;
         let pid = child.id().ok_or("the process ended at once")?;
         let since = jiff::Timestamp::now();
         let begun = Instant::now();
@@ -157,15 +165,36 @@ impl Worker {
         self.watch_probes(index, id, spec, &target, gate, order.clone(), &end);
         self.post_start(index, id, spec, &target, &end);
 
-        let stdout = child.stdout.take();
-        let stderr = child.stderr.take();
-        let copy = copy_logs(log.clone(), stdout, stderr);
+        let run_id = new_id();
+        let pod_ip = self.place.pod_ip;
+        let running = Arc::new(Running {
+            id: run_id.clone(),
+            launch: launch.clone(),
+            launcher: target.launcher.clone(),
+            pid,
+            localhost: [self.context.plan.loopback(pod_ip).unwrap_or(pod_ip), pod_ip],
+            input: streams.input,
+            output: broadcast::channel(ATTACHED).0,
+            end: CancellationToken::new(),
+            entered: AtomicBool::new(false),
+        });
+        let copy = copy_logs(
+            log.clone(),
+            running.output.clone(),
+            streams.terminal,
+            child.stdout.take(),
+            child.stderr.take(),
+        );
+        let containers = &self.context.containers;
+        let listed = containers.list(&namespace, &pod, &spec.name, running);
         let lifecycle = spec.lifecycle.as_ref();
         let hook = Hook {
             handler: lifecycle.and_then(|l| l.pre_stop.clone()),
             target,
         };
         let message_path = self.message_path(spec);
+        let policy = spec.termination_message_policy.as_deref();
+        let tells_log = policy == Some("FallbackToLogsOnError");
         let messages = self.messages.clone();
         tokio::spawn(async move {
             let copying = tokio::spawn(copy);
@@ -177,9 +206,11 @@ impl Worker {
                 abort.abort();
             }
             log.end();
+            drop(listed);
             let ending = Ending {
                 exit_code,
-                message: read_message(message_path),
+                message: read_message(message_path)
+                    .or_else(|| log.last_words().filter(|_| tells_log && exit_code != 0)),
                 at: jiff::Timestamp::now(),
                 ran: begun.elapsed(),
             };
@@ -198,7 +229,7 @@ impl Worker {
                 started,
                 _probes: end.drop_guard(),
             },
-            id: format!("meshdojo://{}", new_id()),
+            id: format!("meshdojo://{run_id}"),
             since,
         })
     }
@@ -319,19 +350,72 @@ fn next_run() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// A container's streams besides the pipes that it writes to.
+struct Streams {
+    input: Option<mpsc::Sender<Input>>,
+    terminal: Option<Terminal>,
+}
+
+impl Streams {
+    /// Starts a container's process with the streams that its spec asks for.
+    fn start(
+        launcher: &Launcher,
+        launch: &Launch,
+        spec: &ContainerSpec,
+    ) -> Result<(Child, Self), String> {
+        let takes_input = spec.stdin == Some(true);
+        let (sender, input) = mpsc::channel(16);
+        if spec.tty == Some(true) {
+            let opened = Terminal::open();
+            let (terminal, theirs) = opened.map_err(|e| format!("opening a terminal: {e}"))?;
+            let child = launcher.spawn_on(launch, theirs)?;
+            tokio::spawn(exec::type_in(terminal.clone(), input));
+            let streams = Streams {
+                // without `stdin` only its size can be told
+                input: Some(sender),
+                terminal: Some(terminal),
+            };
+            return Ok((child, streams));
+        }
+        let mut child = launcher.spawn(launch, takes_input)?;
+        if let Some(pipe) = child.stdin.take() {
+            tokio::spawn(exec::write(pipe, input));
+        }
+        let streams = Streams {
+            input: takes_input.then_some(sender),
+            terminal: None,
+        };
+        Ok((child, streams))
+    }
+}
+
 async fn copy_logs(
     log: LogWriter,
+    attached: broadcast::Sender<(Output, Bytes)>,
+    terminal: Option<Terminal>,
     stdout: Option<tokio::process::ChildStdout>,
     stderr: Option<tokio::process::ChildStderr>,
 ) {
+    let tell = |stream: Output| {
+        let attached = &attached;
+        move |piece: &[u8]| {
+            if attached.receiver_count() > 0 {
+                // the last one has just left
+                let _ = attached.send((stream, Bytes::copy_from_slice(piece)));
+            }
+        }
+    };
     let out = async {
         if let Some(pipe) = stdout {
-            log.copy("stdout", pipe).await;
+            log.copy("stdout", pipe, tell(Output::Stdout)).await;
+        }
+        if let Some(terminal) = terminal {
+            log.copy("stdout", terminal, tell(Output::Stdout)).await;
         }
     };
     let err = async {
         if let Some(pipe) = stderr {
-            log.copy("stderr", pipe).await;
+            log.copy("stderr", pipe, tell(Output::Stderr)).await;
         }
     };
     tokio::join!(out, err);

@@ -10,6 +10,7 @@
 //! end of a pipe is closed, by whatever death, and then kills every process that carries the
 //! cluster's mark in its environment ([`CLUSTER_MARK`]).
 
+use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid, setsid};
@@ -32,7 +33,7 @@ pub const SUBCOMMAND: &str = "container-shim";
 pub enum ShimError {
     /// Not started by a cluster.
     #[error(
-        "{SUBCOMMAND} is started by the cluster itself: usage: {SUBCOMMAND} exec PARENT-PID PROGRAM [ARG...] | reap STATE-DIR"
+        "{SUBCOMMAND} is started by the cluster itself: usage: {SUBCOMMAND} exec|exec-on-terminal PARENT-PID PROGRAM [ARG...] | reap STATE-DIR"
     )]
     Usage,
     /// The cluster died while the shim was starting.
@@ -59,13 +60,14 @@ pub enum ShimError {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), ShimError> {
     let mut args = args.into_iter();
     match args.next().as_deref().and_then(|a| a.to_str()) {
-        Some("exec") => {
+        Some(how @ ("exec" | "exec-on-terminal")) => {
+            let on_terminal = how == "exec-on-terminal";
             let parent = args
                 .next()
                 .and_then(|p| p.to_str()?.parse().ok())
                 .ok_or(ShimError::Usage)?;
             let program = args.next().ok_or(ShimError::Usage)?;
-            Err(exec(parent, program, args))
+            Err(exec(parent, on_terminal, program, args))
         }
         Some("reap") => {
             let mark = args.next().ok_or(ShimError::Usage)?;
@@ -76,9 +78,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), ShimError> {
     }
 }
 
-fn exec(parent: i32, program: OsString, args: impl Iterator<Item = OsString>) -> ShimError {
+fn exec(
+    parent: i32,
+    on_terminal: bool,
+    program: OsString,
+    args: impl Iterator<Item = OsString>,
+) -> ShimError {
     if let Err(error) = setsid() {
         return ShimError::System("setsid", error);
+    }
+    // the keys of a terminal send signals to the session that it controls
+    if on_terminal && let Err(error) = rustix::process::ioctl_tiocsctty(io::stdin()) {
+        return ShimError::System("ioctl(TIOCSCTTY)", Errno::from_raw(error.raw_os_error()));
     }
     if let Err(error) = set_pdeathsig(Signal::SIGKILL) {
         return ShimError::System("prctl(PR_SET_PDEATHSIG)", error);
@@ -107,27 +118,33 @@ pub fn reap(state_dir: &Path) {
 /// Kills every process that carries the mark of the cluster with this state folder; returns how
 /// many there were. Looks again until there are none, since a dying process may start another.
 pub fn kill_marked(state_dir: &Path) -> usize {
+    let mut needle = format!("{CLUSTER_MARK}=").into_bytes();
+    needle.extend_from_slice(state_dir.as_os_str().as_encoded_bytes());
     let mut killed = 0;
     for _ in 0..50 {
-        let found = marked(state_dir);
-        if found.is_empty() {
+        let found = kill_once(&needle);
+        if found == 0 {
             break;
         }
-        for pid in &found {
-            // gone meanwhile: nothing to do; not permitted: not ours after all
-            let _ = nix::sys::signal::kill(*pid, Signal::SIGKILL);
-        }
-        killed += found.len();
+        killed += found;
         std::thread::sleep(Duration::from_millis(20));
     }
     killed
 }
 
-/// The processes whose environment holds the cluster's mark, without the caller. A zombie has no
-/// environment and is not found.
-fn marked(state_dir: &Path) -> Vec<Pid> {
-    let mut needle = format!("{CLUSTER_MARK}=").into_bytes();
-    needle.extend_from_slice(state_dir.as_os_str().as_encoded_bytes());
+/// Kills every process whose environment holds `NAME=VALUE`; returns how many there were.
+pub(super) fn kill_once(variable: &[u8]) -> usize {
+    let found = marked(variable);
+    for pid in &found {
+        // gone meanwhile: nothing to do; not permitted: not ours after all
+        let _ = nix::sys::signal::kill(*pid, Signal::SIGKILL);
+    }
+    found.len()
+}
+
+/// The processes whose environment holds a variable, without the caller. A zombie has no environment
+/// and is not found.
+fn marked(needle: &[u8]) -> Vec<Pid> {
     let own = std::process::id();
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();

@@ -16,6 +16,8 @@ pub struct Facts<'a> {
     pub containers: &'a [Container],
     /// How the pod ended, if it has.
     pub outcome: Option<Outcome>,
+    /// Whether it has run for longer than it may.
+    pub overdue: bool,
     /// The pod's address.
     pub pod_ip: Ipv4Addr,
     /// The node's address.
@@ -111,6 +113,9 @@ fn is_ready(container: &Container) -> bool {
         Role::Sidecar | Role::App => container.is_running() && container.ready,
     }
 }
+
+/// What is said of a pod that has run for too long.
+pub const OVERDUE: &str = "Pod was active on the node longer than the specified deadline";
 
 fn phase(facts: &Facts) -> &'static str {
     match facts.outcome {
@@ -257,6 +262,8 @@ pub fn compute(pod: &Pod, facts: &Facts) -> PodStatus {
         list.into_iter().map(|(_, status)| status).collect()
     };
     let old = pod.status.clone().unwrap_or_default();
+    let overdue = |text: &str| facts.overdue.then(|| text.to_owned());
+    let (reason, message) = (overdue("DeadlineExceeded"), overdue(OVERDUE));
     PodStatus {
         phase: Some(phase(facts).into()),
         conditions: Some(conditions(pod, facts)),
@@ -273,8 +280,8 @@ pub fn compute(pod: &Pod, facts: &Facts) -> PodStatus {
         container_statuses: Some(strip(apps)),
         qos_class: old.qos_class,
         observed_generation: pod.metadata.generation,
-        reason: old.reason,
-        message: old.message,
+        reason: reason.or(old.reason),
+        message: message.or(old.message),
         ..PodStatus::default()
     }
 }
@@ -312,6 +319,7 @@ mod tests {
             &Facts {
                 containers,
                 outcome,
+                overdue: false,
                 pod_ip: Ipv4Addr::new(127, 20, 0, 2),
                 host_ip: Ipv4Addr::new(127, 20, 0, 1),
                 started: jiff::Timestamp::UNIX_EPOCH,

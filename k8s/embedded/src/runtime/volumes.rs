@@ -126,6 +126,39 @@ pub async fn set_up(
     Ok(mounted_tokens)
 }
 
+/// Fills volumes of a pod again, those that `which` names.
+///
+/// # Errors
+/// The first volume that cannot be filled.
+pub(super) async fn refill(
+    client: &Client,
+    pod: &Pod,
+    place: &Place,
+    folders: &Folders,
+    which: impl Fn(&Volume) -> bool,
+) -> Result<(), MountError> {
+    let Some(spec) = &pod.spec else {
+        return Ok(());
+    };
+    for volume in mounted(spec).filter(|volume| which(volume)) {
+        let folder = folders.volume(&volume.name);
+        let source = Source {
+            client,
+            pod,
+            spec,
+            place,
+            folder: &folder,
+        };
+        // tokens among them are new ones, which are renewed with those before
+        let filled = source.fill(volume, &mut Vec::new()).await;
+        filled.map_err(|why| MountError {
+            volume: volume.name.clone(),
+            why,
+        })?;
+    }
+    Ok(())
+}
+
 struct Source<'a> {
     client: &'a Client,
     pod: &'a Pod,

@@ -1,6 +1,6 @@
 //! Forms of an answer: JSON, Tables, metadata alone.
 
-use super::status::ApiError;
+use crate::status::ApiError;
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};

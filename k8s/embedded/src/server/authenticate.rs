@@ -1,31 +1,35 @@
-//! The first layer: who is calling, and whether the path is open to nobody.
+//! The first layer: who is calling, and whether a path that names no resource is open to them.
 
-use super::{ApiError, ApiServer};
+use super::{ApiError, ApiServer, authorize};
 use crate::auth::User;
+use crate::auth::rbac::{self, Attributes};
 use crate::auth::reviews;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
-
-/// Paths that need no credential.
-const OPEN: [&str; 4] = ["/version", "/livez", "/readyz", "/healthz"];
+use http::header;
 
 pub(super) async fn layer(
     State(server): State<ApiServer>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let user = match user(&server, &request) {
-        Ok(user) => user,
-        Err(error) => return error.into_response(),
-    };
     let path = request.uri().path();
-    if !user.is_authenticated() && !OPEN.contains(&path) {
-        return refuse(&user, &request).into_response();
+    let checked = user(&server, &request)
+        .and_then(|user| impersonated(&server, &request, user))
+        .and_then(|user| {
+            if !authorize::names_resource(path) {
+                authorize::path(&server.0, &user, request.method(), path)?;
+            }
+            Ok(user)
+        });
+    match checked {
+        Ok(user) => {
+            request.extensions_mut().insert(user);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
     }
-    request.extensions_mut().insert(user);
-    next.run(request).await
 }
 
 fn user(server: &ApiServer, request: &Request) -> Result<User, ApiError> {
@@ -50,20 +54,54 @@ fn user(server: &ApiServer, request: &Request) -> Result<User, ApiError> {
     .map_err(|_| ApiError::unauthorized())
 }
 
-fn refuse(user: &User, request: &Request) -> ApiError {
-    let verb = match request.method().as_str() {
-        "GET" | "HEAD" => "get",
-        "POST" => "create",
-        "PUT" => "update",
-        "DELETE" => "delete",
-        _ => "patch",
+/// Who the caller wants to be taken for (`kubectl --as`), if they may.
+fn impersonated(server: &ApiServer, request: &Request, user: User) -> Result<User, ApiError> {
+    let all = |name: &str| -> Vec<String> {
+        let values = request.headers().get_all(name).iter();
+        values
+            .filter_map(|value| value.to_str().ok().map(str::to_owned))
+            .collect()
     };
-    let message = format!(
-        "forbidden: User {:?} cannot {verb} path {:?}",
-        user.name,
-        request.uri().path()
-    );
-    let mut error = ApiError::new(StatusCode::FORBIDDEN, "Forbidden", message);
-    error.details = Some(Box::new(serde_json::json!({})));
-    error
+    let groups = all("impersonate-group");
+    let Some(name) = all("impersonate-user").into_iter().next() else {
+        return match groups.is_empty() {
+            true => Ok(user),
+            false => Err(ApiError::bad_request(
+                "header Impersonate-Group needs Impersonate-User",
+            )),
+        };
+    };
+    let subjects = [("users", name.clone())]
+        .into_iter()
+        .chain(groups.iter().map(|group| ("groups", group.clone())));
+    for (resource, name) in subjects {
+        let wanted = Attributes {
+            verb: "impersonate".into(),
+            resource: resource.into(),
+            name: name.clone(),
+            ..Attributes::default()
+        };
+        if rbac::allowed(&server.0.store, &user, &wanted).is_none() {
+            let message = format!(
+                "{resource} {name:?} is forbidden: {}",
+                wanted.refusal(&user)
+            );
+            let code = http::StatusCode::FORBIDDEN;
+            return Err(ApiError::new(code, "Forbidden", message));
+        }
+    }
+    let account = name
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|rest| rest.split_once(':'));
+    let mut other = match account {
+        Some((namespace, account)) => User::service_account(namespace, account, ""),
+        None if name == "system:anonymous" => User::anonymous(),
+        None => User::new(name, &[]),
+    };
+    for group in groups {
+        if !other.groups.contains(&group) {
+            other.groups.insert(0, group);
+        }
+    }
+    Ok(other)
 }

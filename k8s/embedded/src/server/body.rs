@@ -2,7 +2,7 @@
 
 use super::BODY_LIMIT;
 use super::answer::MEDIA_TYPES;
-use super::status::ApiError;
+use crate::status::ApiError;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};

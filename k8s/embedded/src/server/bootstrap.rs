@@ -1,6 +1,7 @@
 //! What a cluster, and a namespace, is born with.
 
-use super::{ApiError, Inner, write};
+use super::{ApiError, Inner};
+use crate::auth::rbac::born;
 use crate::store::StoreError;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -20,6 +21,15 @@ pub(super) async fn run(api: &Inner) -> Result<(), ApiError> {
         create(api, "core/namespaces", "", name, namespace).await?;
         furnish(api, Some(name)).await?;
     }
+    // all at once: each waits for the disk
+    let roles = born::objects()
+        .into_iter()
+        .map(async |(resource, name, mut object)| {
+            let labels = object["metadata"]["labels"].take();
+            object["metadata"] = metadata(name, None, &labels);
+            create(api, resource, "", name, object).await
+        });
+    futures::future::try_join_all(roles).await?;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let address = api.config.addresses.kubernetes_service().to_string();
     let service = json!({
@@ -88,7 +98,7 @@ fn metadata(name: &str, namespace: Option<&str>, labels: &Value) -> Value {
         metadata["namespace"] = namespace.into();
     }
     metadata["uid"] = uuid::Uuid::new_v4().to_string().into();
-    metadata["creationTimestamp"] = write::now().into();
+    metadata["creationTimestamp"] = crate::status::timestamp().into();
     if labels.is_object() {
         metadata["labels"] = labels.clone();
     }

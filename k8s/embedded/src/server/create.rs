@@ -28,13 +28,26 @@ pub(super) async fn run(call: &Call<'_>, body: Bytes) -> Result<Response, ApiErr
     }
     let warnings = write::decode(call, &mut object, Sent::Object)?;
     let (created, more) = create(call, object, None).await?;
-    let warnings = [warnings, more].concat();
+    let warnings = [warnings, more, without_effect(call)].concat();
     Ok(write::respond(
         call,
         StatusCode::CREATED,
         &created,
         &warnings,
     ))
+}
+
+/// What to say of kinds that are only stored.
+fn without_effect(call: &Call<'_>) -> Vec<String> {
+    let kind = call.target.resource.gvk.kind.as_str();
+    match kind {
+        "LimitRange" | "NetworkPolicy" | "PodDisruptionBudget" | "ResourceQuota" => {
+            vec![format!(
+                "{kind} is stored, and has no effect on the embedded cluster"
+            )]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Stores a decoded object. `apply` is the body of a server-side apply that creates its object.
@@ -66,7 +79,10 @@ pub(super) async fn create(
             metadata.shift_remove(field);
         }
         metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
-        metadata.insert("creationTimestamp".into(), write::now().into());
+        metadata.insert(
+            "creationTimestamp".into(),
+            crate::status::timestamp().into(),
+        );
         if write::has_generation(resource) {
             metadata.insert("generation".into(), 1.into());
         }

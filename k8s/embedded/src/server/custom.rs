@@ -1,6 +1,6 @@
 //! Custom resources in the API server: which there are, and what their schemas do to objects.
 
-use super::{ApiError, Cause, Inner, write};
+use super::{ApiError, Cause, Inner};
 use crate::crd::{self, CustomKind, definition, schema};
 use crate::discovery::Resource;
 use crate::store::StoreError;
@@ -57,7 +57,7 @@ pub(super) fn admit_definition(
             && other["spec"]["names"]["kind"] == object["spec"]["names"]["kind"]
     });
     let taken = taken.and_then(|other| other["metadata"]["name"].as_str().map(str::to_owned));
-    let mut status = definition::status(object, taken.as_deref(), &write::now());
+    let mut status = definition::status(object, taken.as_deref(), &crate::status::timestamp());
     match live {
         None => {
             let finalizers = &mut object["metadata"]["finalizers"];
@@ -144,7 +144,7 @@ async fn clean_up_one(api: &Inner, definition: Value) -> Result<(), ApiError> {
                 }
                 (true, true) => continue,
                 (true, false) => {
-                    value["metadata"]["deletionTimestamp"] = write::now().into();
+                    value["metadata"]["deletionTimestamp"] = crate::status::timestamp().into();
                     value["metadata"]["deletionGracePeriodSeconds"] = 0.into();
                     store
                         .update(&storage, &namespace, &name, object.revision, value)

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::Layer;
 
+mod origin;
 mod stall;
 
 /// Most connections at once.
@@ -72,7 +73,9 @@ async fn connection(
         .1
         .peer_certificates()
         .and_then(|chain| chain.first());
-    let router = server.router();
+    let router = server
+        .router()
+        .layer(axum::middleware::from_fn(origin::layer));
     // the CA has signed one client certificate, the administrator's
     let is_admin = match certificate {
         Some(certificate) => {
@@ -92,11 +95,11 @@ async fn connection(
     if is_admin {
         let service = axum::Extension(User::admin()).layer(router);
         builder
-            .serve_connection(stream, TowerToHyperService::new(service))
+            .serve_connection_with_upgrades(stream, TowerToHyperService::new(service))
             .await
     } else {
         builder
-            .serve_connection(stream, TowerToHyperService::new(router))
+            .serve_connection_with_upgrades(stream, TowerToHyperService::new(router))
             .await
     }
 }

@@ -1,6 +1,6 @@
 //! Query parameters of resource requests.
 
-use super::status::ApiError;
+use crate::status::ApiError;
 use axum::extract::Query;
 use http::header;
 use http::request::Parts;
@@ -100,7 +100,7 @@ impl Options {
 }
 
 fn invalid_option(name: &str, value: &str, supported: &str) -> ApiError {
-    use super::status::Cause;
+    use crate::status::Cause;
     let gvk = crate::gvk::Gvk::new("meta.k8s.io", "v1", "PatchOptions");
     let cause = Cause {
         reason: "FieldValueNotSupported".into(),

@@ -1,7 +1,7 @@
 //! Label and field selectors.
 
-use super::status::ApiError;
 use crate::discovery::Resource;
+use crate::status::ApiError;
 use serde_json::Value;
 
 /// Both selectors of a list or watch.

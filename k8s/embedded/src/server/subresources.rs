@@ -2,13 +2,15 @@
 //! and the reviews, which are answered and not stored.
 
 mod binding;
+pub(super) mod container;
 mod log;
 mod scale;
 
 use super::delete::{self, DeleteOptions};
 use super::{ApiError, Call, answer, body, read, update, write};
-use crate::auth::reviews;
+use crate::auth::{rbac, reviews};
 use crate::discovery::Subresource;
+use crate::node::NodeError;
 use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
@@ -62,6 +64,16 @@ fn token(call: &Call<'_>, body: &Bytes) -> Result<Response, ApiError> {
     Ok(answer::json(StatusCode::CREATED, &answer))
 }
 
+/// What a node refused.
+pub(super) fn of_node(error: NodeError) -> ApiError {
+    match error {
+        NodeError::BadRequest(message) => ApiError::bad_request(message),
+        NodeError::NotFound(message) => ApiError::new(StatusCode::NOT_FOUND, "NotFound", message),
+        NodeError::NotRunning(_) => ApiError::bad_request(error.to_string()),
+        NodeError::Internal(message) => ApiError::internal(message),
+    }
+}
+
 /// A review: the request with its `status` filled in.
 pub(super) fn review(call: &Call<'_>, mut object: Value) -> Result<Value, ApiError> {
     let kind = &call.target.resource.gvk;
@@ -73,9 +85,16 @@ pub(super) fn review(call: &Call<'_>, mut object: Value) -> Result<Value, ApiErr
         )
         .map_err(ApiError::bad_request)?,
         "SelfSubjectReview" => json!({"userInfo": reviews::user_info(call.user)}),
-        "SelfSubjectRulesReview" => reviews::rules(),
-        // whoever has a credential may do everything
-        _ => reviews::access(call.user, &object["spec"]),
+        "SelfSubjectRulesReview" => rbac::rules(
+            &call.api.store,
+            call.user,
+            object["spec"]["namespace"].as_str().unwrap_or_default(),
+        ),
+        "LocalSubjectAccessReview" => {
+            object["spec"]["resourceAttributes"]["namespace"] = call.target.namespace().into();
+            reviews::access(&call.api.store, call.user, &object["spec"])
+        }
+        _ => reviews::access(&call.api.store, call.user, &object["spec"]),
     };
     object["metadata"] = json!({"creationTimestamp": null});
     Ok(object)

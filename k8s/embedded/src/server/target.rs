@@ -1,7 +1,7 @@
 //! What a path names.
 
-use super::status::ApiError;
 use crate::discovery::{Registry, Resource};
+use crate::status::ApiError;
 use std::sync::Arc;
 
 /// A resource, and perhaps a namespace, an object and a subresource of it.
@@ -91,14 +91,7 @@ impl Target {
 
 /// What a kubelet does and this cluster does not yet: refused by name, so that `kubectl exec` says
 /// more than that there is no such thing.
-const NOT_SERVED: [&str; 6] = [
-    "attach",
-    "ephemeralcontainers",
-    "exec",
-    "portforward",
-    "proxy",
-    "resize",
-];
+const NOT_SERVED: [&str; 3] = ["ephemeralcontainers", "proxy", "resize"];
 
 fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();

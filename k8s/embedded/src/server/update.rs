@@ -351,7 +351,10 @@ pub(super) async fn change(
         }
         _ => None,
     };
-    if write::has_generation(resource) && subresource.is_none() && spec_differs(live, &new) {
+    if write::has_generation(resource)
+        && matches!(subresource, None | Some("scale"))
+        && spec_differs(live, &new)
+    {
         let generation = live["metadata"]["generation"].as_i64().unwrap_or(0);
         new["metadata"]["generation"] = (generation + 1).into();
     }
@@ -480,6 +483,7 @@ pub(super) async fn admit_and_validate(
     if !causes.is_empty() {
         return Err(create::invalid(call, object, causes));
     }
+    super::authorize::escalation(call.api, call.user, call.target, object)?;
     warnings.extend(admission::webhooks::validate(&review, live, Some(object)).await?);
     Ok(warnings)
 }

@@ -22,13 +22,6 @@ pub(super) enum Sent<'a> {
     Made,
 }
 
-/// Now, in the form of `creationTimestamp`.
-pub(crate) fn now() -> String {
-    jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string()
-}
-
 /// Whether the resource keeps `status` apart.
 pub(super) fn has_status(resource: &Resource) -> bool {
     resource.subresource("status").is_some()

@@ -6,7 +6,7 @@ pub(super) const FORM: &str =
 
 /// The amount as a number; `None` when the text is not a quantity. Exact enough to compare: an
 /// f64 holds every amount that a node can have.
-pub(super) fn parse(text: &str) -> Option<f64> {
+pub(crate) fn parse(text: &str) -> Option<f64> {
     let end = text
         .char_indices()
         .find(|(at, character)| {

@@ -1,7 +1,7 @@
 //! Whether a webhook concerns a request: its rules and selectors.
 
 use super::Review;
-use crate::admission::selector;
+use crate::label_selector;
 use serde_json::Value;
 
 /// The labels of the namespace that a request is about; `None` for other cluster-scoped objects.
@@ -34,9 +34,9 @@ pub(super) fn concerns(
         .flatten()
         .any(|rule| rule_matches(rule, review));
     let by_namespace = namespace_labels
-        .is_none_or(|labels| selector::matches(&webhook["namespaceSelector"], labels));
+        .is_none_or(|labels| label_selector::matches(&webhook["namespaceSelector"], labels));
     let labels_match = |object: &Value| {
-        selector::matches(&webhook["objectSelector"], &object["metadata"]["labels"])
+        label_selector::matches(&webhook["objectSelector"], &object["metadata"]["labels"])
     };
     let by_object = object.is_some_and(labels_match) || old.is_some_and(labels_match);
     by_rule && by_namespace && by_object

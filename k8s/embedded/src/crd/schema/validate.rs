@@ -4,7 +4,7 @@
 //! rules is warned.
 
 use super::child;
-use crate::server::Cause;
+use crate::status::Cause;
 use regex::Regex;
 use serde_json::Value;
 

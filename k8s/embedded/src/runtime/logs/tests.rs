@@ -22,7 +22,7 @@ impl Drop for Folder {
 const POD: (&str, &str) = ("ns", "pod");
 
 async fn read(logs: &Logs, options: LogOptions) -> String {
-    let stream = logs.logs("ns", "pod", "c", options).await.unwrap();
+    let stream = logs.read("ns", "pod", "c", &options).unwrap();
     let all = async {
         let chunks: Vec<Bytes> = stream.try_collect().await.unwrap();
         String::from_utf8(chunks.concat()).unwrap()
@@ -37,7 +37,7 @@ async fn lines_come_back_with_the_options_asked_for() {
     let folder = Folder::new();
     let logs = Logs::default();
     let writer = logs.start_run(POD, "c", &folder.0, 0).unwrap();
-    writer.copy("stdout", &b"one\ntwo\nthree"[..]).await;
+    writer.copy("stdout", &b"one\ntwo\nthree"[..], |_| {}).await;
     assert_eq!(
         read(&logs, LogOptions::default()).await,
         "one\ntwo\nthree\n"
@@ -79,9 +79,9 @@ async fn following_ends_with_the_run() {
         let logs = logs.clone();
         async move { read(&logs, follow).await }
     });
-    writer.copy("stdout", &b"early\n"[..]).await;
+    writer.copy("stdout", &b"early\n"[..], |_| {}).await;
     tokio::task::yield_now().await;
-    writer.copy("stderr", &b"late\n"[..]).await;
+    writer.copy("stderr", &b"late\n"[..], |_| {}).await;
     writer.end();
     assert_eq!(reader.await.unwrap(), "early\nlate\n");
 }
@@ -93,7 +93,7 @@ async fn the_run_before_is_kept_and_no_other() {
     for run in 0..3 {
         let writer = logs.start_run(POD, "c", &folder.0, run).unwrap();
         writer
-            .copy("stdout", format!("run {run}\n").as_bytes())
+            .copy("stdout", format!("run {run}\n").as_bytes(), |_| {})
             .await;
         writer.end();
     }
@@ -141,7 +141,7 @@ async fn long_lines_come_back_whole() {
     let writer = logs.start_run(POD, "c", &folder.0, 0).unwrap();
     let long = "y".repeat(3 * LONGEST_LINE + 5);
     writer
-        .copy("stdout", format!("{long}\nshort\n").as_bytes())
+        .copy("stdout", format!("{long}\nshort\n").as_bytes(), |_| {})
         .await;
     assert_eq!(
         read(&logs, LogOptions::default()).await,
@@ -154,8 +154,7 @@ async fn a_container_without_log_says_why() {
     let logs = Logs::default();
     logs.note_waiting(POD, "c", "ContainerCreating");
     let error = logs
-        .logs("ns", "pod", "c", LogOptions::default())
-        .await
+        .read("ns", "pod", "c", &LogOptions::default())
         .err()
         .unwrap();
     assert_eq!(

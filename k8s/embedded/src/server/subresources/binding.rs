@@ -1,7 +1,8 @@
 //! `pods/binding`: a scheduler gives a pod its node.
 
 use crate::gvk::Gvk;
-use crate::server::{ApiError, Call, answer, body, read, write};
+use crate::server::{Call, answer, body, read, write};
+use crate::status::ApiError;
 use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
@@ -64,7 +65,7 @@ fn bind(pod: &mut Value, node: &str) {
         "observedGeneration": generation,
         "status": "True",
         "lastProbeTime": null,
-        "lastTransitionTime": write::now(),
+        "lastTransitionTime": crate::status::timestamp(),
     });
     match pod["status"]["conditions"].as_array_mut() {
         Some(conditions) => {

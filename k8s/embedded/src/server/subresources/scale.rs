@@ -1,7 +1,8 @@
 //! `scale`: replicas of anything that has them, in one form.
 
 use crate::gvk::Gvk;
-use crate::server::{ApiError, Call, Cause, answer, body, read, update, write};
+use crate::server::{Call, answer, body, read, update, write};
+use crate::status::{ApiError, Cause};
 use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
@@ -44,7 +45,7 @@ pub(super) async fn run(call: &Call<'_>, verb: &str, body: Bytes) -> Result<Resp
         let mut object = live.clone();
         let path = path(call, "specReplicasPath", "/spec/replicas");
         set(&mut object, &path, replicas.into());
-        match update::change(call, &live, object, stored.revision, None, None).await {
+        match update::change(call, &live, object, stored.revision, None, Some("scale")).await {
             Err(error) if error.reason == "Conflict" && !conditional && attempt < ATTEMPTS => {}
             result => {
                 let (object, _) = result?;

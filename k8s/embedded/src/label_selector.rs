@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Whether labels match a `LabelSelector`. An absent or empty one matches everything.
-pub(super) fn matches(selector: &Value, labels: &Value) -> bool {
+pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
     let equal = selector["matchLabels"]
         .as_object()
         .into_iter()

@@ -1,8 +1,8 @@
 //! Kubernetes `Status` answers: every way in which a request can fail.
+//!
+//! Those that name a resource are in [`crate::discovery`].
 
-use crate::discovery::{Resource, qualified};
-use crate::gvk::Gvk;
-use crate::store::StoreError;
+use crate::gvk::{Gvk, qualified};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -45,7 +45,8 @@ impl ApiError {
         }
     }
 
-    fn about(mut self, name: &str, group: &str, kind: &str) -> Self {
+    /// The object that it is about; empty parts are left out.
+    pub(crate) fn about(mut self, name: &str, group: &str, kind: &str) -> Self {
         let mut details = Map::new();
         for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
             if !value.is_empty() {
@@ -56,10 +57,6 @@ impl ApiError {
         self
     }
 
-    fn about_resource(self, resource: &Resource, name: &str) -> Self {
-        self.about(name, &resource.gvk.group, &resource.plural)
-    }
-
     /// 400.
     pub fn bad_request(message: impl Into<String>) -> Self {
         ApiError::new(StatusCode::BAD_REQUEST, "BadRequest", message)
@@ -68,22 +65,6 @@ impl ApiError {
     /// 401.
     pub fn unauthorized() -> Self {
         ApiError::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
-    }
-
-    /// 403 by admission: `pods "p" is forbidden: WHY`.
-    pub fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
-        let what = resource.qualified();
-        let message = match name {
-            "" => format!("{what} is forbidden: {why}"),
-            name => format!("{what} {name:?} is forbidden: {why}"),
-        };
-        ApiError::new(StatusCode::FORBIDDEN, "Forbidden", message).about_resource(resource, name)
-    }
-
-    /// 404 of an object.
-    pub fn not_found(resource: &Resource, name: &str) -> Self {
-        let message = format!("{} {name:?} not found", resource.qualified());
-        ApiError::new(StatusCode::NOT_FOUND, "NotFound", message).about_resource(resource, name)
     }
 
     /// 404 of a namespace in which something was to be created.
@@ -114,27 +95,6 @@ impl ApiError {
     pub fn not_acceptable(types: &str) -> Self {
         let message = format!("only the following media types are accepted: {types}");
         ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
-    }
-
-    /// 409 of a name that is taken.
-    pub fn already_exists(resource: &Resource, name: &str) -> Self {
-        let message = format!("{} {name:?} already exists", resource.qualified());
-        ApiError::new(StatusCode::CONFLICT, "AlreadyExists", message).about_resource(resource, name)
-    }
-
-    /// 409 of a write that others have overtaken.
-    pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {} {name:?}: {why}",
-            resource.qualified()
-        );
-        ApiError::new(StatusCode::CONFLICT, "Conflict", message).about_resource(resource, name)
-    }
-
-    /// 409 of a stale resourceVersion.
-    pub fn modified(resource: &Resource, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
-        ApiError::conflict(resource, name, why)
     }
 
     /// 410: list again.
@@ -214,16 +174,6 @@ impl ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
     }
 
-    /// A failed write of an object.
-    pub fn of_store(error: StoreError, resource: &Resource, name: &str) -> Self {
-        match error {
-            StoreError::Exists => ApiError::already_exists(resource, name),
-            StoreError::NotFound => ApiError::not_found(resource, name),
-            StoreError::Conflict => ApiError::modified(resource, name),
-            StoreError::Disk(_) => ApiError::internal(error.to_string()),
-        }
-    }
-
     /// The `Status` object.
     pub fn status(&self) -> Value {
         let mut status = json!({
@@ -249,7 +199,19 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = super::answer::json(self.code, &self.status());
+        // maps with string keys and plain values always serialize
+        let mut body = serde_json::to_vec(&self.status()).unwrap_or_default();
+        body.push(b'\n');
+        let mut response = (self.code, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, private"),
+        );
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()
@@ -262,4 +224,11 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// Now, in the form of `creationTimestamp`.
+pub(crate) fn timestamp() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }
