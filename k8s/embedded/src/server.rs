@@ -12,6 +12,7 @@ mod bootstrap;
 mod create;
 mod custom;
 mod delete;
+mod dependents;
 mod documents;
 mod listener;
 mod metrics;

@@ -16,6 +16,10 @@ pub const STEPS: &[(&str, Step)] = &[
     ("edit", edit),
     ("scale", scale),
     ("set_env_and_image", set_env_and_image),
+    (
+        "owned_objects_go_with_their_owner",
+        owned_objects_go_with_their_owner,
+    ),
 ];
 
 fn delete_in_every_form(ns: &Namespace) -> anyhow::Result<()> {
@@ -184,4 +188,22 @@ fn set_env_and_image(ns: &Namespace) -> anyhow::Result<()> {
         "deployment.apps/web image updated",
     )?;
     ns.ok("set env deployment/web COLOUR-").map(drop)
+}
+
+fn owned_objects_go_with_their_owner(ns: &Namespace) -> anyhow::Result<()> {
+    ns.ok("create configmap owner")?;
+    let uid = ns.ok("get configmap owner -o jsonpath={.metadata.uid}")?;
+    let owned = format!(
+        r#"
+apiVersion: v1
+kind: Secret
+metadata:
+  name: owned
+  ownerReferences: [{{ apiVersion: v1, kind: ConfigMap, name: owner, uid: "{uid}" }}]
+"#
+    );
+    ns.typed("apply -f -", &owned)?;
+    ns.ok("delete configmap owner")?;
+    ns.ok("wait --for=delete secret/owned --timeout=20s")
+        .map(drop)
 }

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
-/// The kinds that [`nodes`] looks at.
-const WATCHED: [&str; 11] = [
+/// The kinds that [`nodes`] looks at. Others are collected by the API server when an owner goes.
+pub(crate) const WATCHED: [&str; 11] = [
     "CronJob",
     "DaemonSet",
     "Deployment",

@@ -340,12 +340,16 @@ pub(super) async fn remove_object(
     if call.options.dry_run {
         return Ok(());
     }
+    let removed = call.api.store.get(&resource.storage, namespace, name);
     call.api
         .store
         .delete(&resource.storage, namespace, name, expected)
         .await
         .map_err(|error| ApiError::of_store(error, resource, name))?;
     super::custom::written(call.api, resource);
+    if let Some(removed) = removed {
+        super::dependents::collect(call.api, &removed);
+    }
     Ok(())
 }
 
