@@ -32,9 +32,15 @@ pub(super) fn has_generation(resource: &Resource) -> bool {
     resource.custom().is_some()
         || matches!(
             resource.gvk.kind.as_str(),
-            "Deployment"
+            "CronJob"
+                | "DaemonSet"
+                | "Deployment"
+                | "Job"
                 | "ReplicaSet"
+                | "StatefulSet"
                 | "Pod"
+                | "NetworkPolicy"
+                | "PodDisruptionBudget"
                 | "Ingress"
                 | "IngressClass"
                 | "EndpointSlice"
