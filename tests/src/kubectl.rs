@@ -31,7 +31,13 @@ pub fn available() -> bool {
 /// When it cannot be started.
 pub fn run(kubeconfig: &Path, args: &[&str], stdin: &str) -> anyhow::Result<Output> {
     let mut command = Command::new("kubectl");
+    // Discovery is cached per server address, and tests reuse addresses. Before the arguments, which
+    // may end in a command for a container.
     command
+        .arg(format!(
+            "--cache-dir={}",
+            kubeconfig.with_file_name("kubectl-cache").display()
+        ))
         .args(args)
         .env("KUBECONFIG", kubeconfig)
         .env_remove("http_proxy")
@@ -40,11 +46,6 @@ pub fn run(kubeconfig: &Path, args: &[&str], stdin: &str) -> anyhow::Result<Outp
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // Discovery is cached per server address, and tests reuse addresses.
-    command.arg(format!(
-        "--cache-dir={}",
-        kubeconfig.with_file_name("kubectl-cache").display()
-    ));
     let mut child = command.spawn().context("kubectl")?;
     child
         .stdin

@@ -67,10 +67,9 @@ fn refusals(ns: &Namespace) -> anyhow::Result<()> {
         )?,
         &["no matches for kind \"Cat\""],
     )?;
-    ns.web(1)?;
     contains(
-        &ns.refused("exec deployment/web -- true", "")?,
-        &["does not serve pods/exec yet"],
+        &ns.refused("get --raw /api/v1/namespaces/default/pods/web/proxy", "")?,
+        &["does not serve pods/proxy yet"],
     )?;
     contains(&ns.refused("apply -f -", "not: [yaml")?, &["error"])
 }

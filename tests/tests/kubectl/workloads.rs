@@ -206,7 +206,7 @@ apiVersion: v1
 kind: Pod
 metadata: { name: limited }
 spec:
-  activeDeadlineSeconds: 4
+  activeDeadlineSeconds: 15
   restartPolicy: Never
   terminationGracePeriodSeconds: 1
   imagePullSecrets: [{ name: registry }]
@@ -244,7 +244,7 @@ fn pods_in_time_and_fresh(ns: &Namespace) -> anyhow::Result<()> {
         "-c",
         "for i in 1 2 3 4 5 6 7 8 9 10; do grep two $DOJO_ROOT/etc/settings/key && exit; sleep 0.2; done; exit 1",
     ])?;
-    ns.ok("wait --for=jsonpath={.status.reason}=DeadlineExceeded pod/limited --timeout=30s")?;
+    ns.ok("wait --for=jsonpath={.status.reason}=DeadlineExceeded pod/limited --timeout=60s")?;
     contains(&ns.ok("get pod limited")?, &["DeadlineExceeded"])
         .or_else(|_| contains(&ns.ok("get pod limited")?, &["Error"]))?;
     contains(

@@ -150,6 +150,16 @@ fn one(
     let of = |pod: &PodUse| if index == 0 { pod.cpu } else { pod.memory };
     let target = &resource.target;
     let by_utilization = target.average_utilization.is_some();
+    if by_utilization && let Some(pod) = pods.iter().find(|pod| of(pod).requested.is_none()) {
+        return Err((
+            "FailedGetResourceMetric",
+            format!(
+                "failed to get {name} utilization: missing request for {name} in container {} of Pod {}",
+                pod.silent[index].as_deref().unwrap_or_default(),
+                pod.name
+            ),
+        ));
+    }
     if pods.is_empty() || pods.iter().all(|pod| of(pod).used.is_none()) {
         return Err((
             "FailedGetResourceMetric",
@@ -160,16 +170,6 @@ fn one(
                 } else {
                     "usage"
                 }
-            ),
-        ));
-    }
-    if by_utilization && let Some(pod) = pods.iter().find(|pod| of(pod).requested.is_none()) {
-        return Err((
-            "FailedGetResourceMetric",
-            format!(
-                "failed to get {name} utilization: missing request for {name} in container {} of Pod {}",
-                pod.silent[index].as_deref().unwrap_or_default(),
-                pod.name
             ),
         ));
     }
