@@ -1,5 +1,6 @@
 //! `meshdojo lab`: its arguments, and which function does what.
 
+mod authors;
 mod desk;
 mod export;
 mod verbs;
@@ -152,8 +153,8 @@ pub async fn run(args: LabArgs, place: Place) -> anyhow::Result<ExitCode> {
         Verb::Solve => verbs::solve(&desk).await,
         Verb::Reset => verbs::reset(&desk).await,
         Verb::Goto { step } => verbs::goto(&desk, step).await,
-        Verb::Test { labs, all, jobs } => verbs::test(&desk, &labs, all, jobs).await,
-        Verb::Lint { labs, .. } => verbs::lint(&desk, &labs),
+        Verb::Test { labs, all, jobs } => authors::test(&desk, &labs, all, jobs).await,
+        Verb::Lint { labs, .. } => authors::lint(&desk, &labs),
         Verb::Export { format } => export::print(&desk, format),
     }
 }

@@ -152,7 +152,7 @@ fn hosts_apart(objects: &Objects, rule: &Value) -> Vec<Cause> {
 /// No rule on a gateway is for the host that was asked for.
 fn unknown_host(objects: &Objects, bound: &[&Value], host: &str) -> Vec<Cause> {
     let for_it = |rule: &&Value| strings(&rule["spec"]["hosts"]).any(|h| covers(h, host));
-    if bound.iter().any(|rule| for_it(rule)) {
+    if bound.iter().any(&for_it) {
         return Vec::new();
     }
     let unbound = objects.of("VirtualService").find(|rule| for_it(rule));

@@ -39,10 +39,9 @@ pub(super) enum Host {
 impl Host {
     /// Reads a host as written in a namespace. Only a name without dots is completed.
     pub(super) fn resolve(host: &str, namespace: &str) -> Self {
-        if let Some(full) = host.strip_suffix(".svc.cluster.local") {
-            if let Some((name, namespace)) = full.split_once('.') {
-                return Self::Service(name.into(), namespace.into());
-            }
+        let full = host.strip_suffix(".svc.cluster.local");
+        if let Some((name, namespace)) = full.and_then(|full| full.split_once('.')) {
+            return Self::Service(name.into(), namespace.into());
         }
         if host.contains(['.', '*']) {
             Self::Other(host.into())

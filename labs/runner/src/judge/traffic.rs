@@ -252,7 +252,6 @@ pub(super) async fn answers(
             break;
         }
     }
-    drop(answers);
     let seen: Vec<String> = counts.iter().map(|(k, n)| format!("{k}: {n}")).collect();
     let seen = seen.join(", ");
     let mut lacking = Vec::new();
