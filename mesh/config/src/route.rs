@@ -60,6 +60,7 @@ pub struct Route {
 /// What is done with a request that matched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::large_enum_variant, reason = "nearly every route forwards")]
 pub enum RouteAction {
     /// Send it to a cluster.
     Forward(Forward),

@@ -123,7 +123,7 @@ impl Span {
     }
 
     /// Ends with the answer.
-    pub(crate) fn finish(mut self: Box<Self>, exchange: &Exchange, sizes: (u64, u64)) -> Self {
+    pub(crate) fn finish(mut self, exchange: &Exchange, sizes: (u64, u64)) -> Self {
         self.end = SystemTime::now();
         self.client = exchange.direction() == TrafficDirection::Outbound;
         self.error = exchange.status >= 500 || exchange.status == 0;
@@ -141,7 +141,7 @@ impl Span {
         if self.error {
             self.tag("error", "true");
         }
-        *self
+        self
     }
 
     fn tag(&mut self, name: &str, value: impl Into<String>) {
