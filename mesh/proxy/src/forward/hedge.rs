@@ -31,7 +31,7 @@ struct Racer {
 
 /// What happens next in a race.
 enum Event {
-    Finished(usize, Attempted),
+    Finished(usize, Box<Attempted>),
     /// An attempt has taken too long, and goes on.
     Late(usize),
 }
@@ -79,7 +79,7 @@ impl Attempts<'_> {
                         let racer = racers.swap_remove(index);
                         self.observe(&racer.host, &outcome);
                         self.exchange.host = Some(racer.host);
-                        outcome
+                        *outcome
                     }
                 };
                 let wanted = match &outcome {
@@ -144,7 +144,7 @@ impl Attempts<'_> {
 fn next(racers: &mut [Racer], cx: &mut std::task::Context<'_>) -> Poll<Event> {
     for (index, racer) in racers.iter_mut().enumerate() {
         if let Poll::Ready(outcome) = racer.attempt.as_mut().poll(cx) {
-            return Poll::Ready(Event::Finished(index, outcome));
+            return Poll::Ready(Event::Finished(index, Box::new(outcome)));
         }
         let late = racer.patience.as_mut().map(|sleep| sleep.as_mut().poll(cx));
         if late.is_some_and(|late| late.is_ready()) {
