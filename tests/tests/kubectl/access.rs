@@ -8,7 +8,7 @@ use crate::{
     namespace::{Namespace, contains, same},
 };
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     ("roles_decide", roles_decide),
     ("tokens_do_what_roles_allow", tokens),
 ];

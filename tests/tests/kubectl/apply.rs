@@ -5,7 +5,7 @@ use crate::{
     namespace::{Namespace, contains, same, web},
 };
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     ("apply_client_side", apply_client_side),
     ("apply_server_side", apply_server_side),
 ];

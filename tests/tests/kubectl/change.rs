@@ -9,7 +9,7 @@ use crate::{
 use anyhow::ensure;
 use dojo_tests::kubectl;
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     ("delete_in_every_form", delete_in_every_form),
     ("label_and_annotate", label_and_annotate),
     ("patch_in_every_form", patch_in_every_form),

@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::ensure;
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     ("create_by_flags", create_by_flags),
     ("create_from_files", create_from_files),
 ];

@@ -13,7 +13,7 @@ use crate::{
     namespace::{Namespace, contains, same},
 };
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     ("exec_runs_a_command_in_the_container", exec),
     ("exec_with_a_terminal", terminal),
     ("exec_ends_with_the_container", ends),

@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Context, ensure};
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     ("get_in_every_form", get_in_every_form),
     ("get_watch", get_watch),
     ("describe", describe),

@@ -5,12 +5,12 @@ use crate::{
     namespace::{Namespace, contains, same},
 };
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     ("istio_resources", istio_resources),
     ("sidecar_injection", sidecar_injection),
 ];
 
-pub const VIRTUAL_SERVICE: &str = r#"
+pub(crate) const VIRTUAL_SERVICE: &str = r#"
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: { name: web }

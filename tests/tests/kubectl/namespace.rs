@@ -6,13 +6,13 @@ use anyhow::ensure;
 use dojo_tests::{dojo::Dojo, kubectl};
 
 /// A namespace to work in.
-pub struct Namespace {
-    pub dojo: Arc<Dojo>,
-    pub name: String,
+pub(crate) struct Namespace {
+    pub(crate) dojo: Arc<Dojo>,
+    pub(crate) name: String,
 }
 
 impl Namespace {
-    pub fn create(dojo: Arc<Dojo>, name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn create(dojo: Arc<Dojo>, name: &str) -> anyhow::Result<Self> {
         kubectl::ok(&dojo.kubeconfig(), &["create", "namespace", name], "")?;
         Ok(Self {
             dojo,
@@ -20,22 +20,22 @@ impl Namespace {
         })
     }
 
-    pub fn arguments<'a>(&'a self, args: &'a str) -> Vec<&'a str> {
+    pub(crate) fn arguments<'a>(&'a self, args: &'a str) -> Vec<&'a str> {
         [vec!["-n", &self.name], args.split(' ').collect()].concat()
     }
 
     /// `kubectl ARGS` here; gives what it prints.
-    pub fn ok(&self, args: &str) -> anyhow::Result<String> {
+    pub(crate) fn ok(&self, args: &str) -> anyhow::Result<String> {
         self.typed(args, "")
     }
 
     /// The same with something typed into it (`-f -`).
-    pub fn typed(&self, args: &str, stdin: &str) -> anyhow::Result<String> {
+    pub(crate) fn typed(&self, args: &str, stdin: &str) -> anyhow::Result<String> {
         kubectl::ok(&self.dojo.kubeconfig(), &self.arguments(args), stdin)
     }
 
     /// The same with exact arguments.
-    pub fn exact(&self, args: &[&str]) -> anyhow::Result<String> {
+    pub(crate) fn exact(&self, args: &[&str]) -> anyhow::Result<String> {
         kubectl::ok(
             &self.dojo.kubeconfig(),
             &[&["-n", self.name.as_str()], args].concat(),
@@ -44,7 +44,7 @@ impl Namespace {
     }
 
     /// The command fails; gives what it says.
-    pub fn refused(&self, args: &str, stdin: &str) -> anyhow::Result<String> {
+    pub(crate) fn refused(&self, args: &str, stdin: &str) -> anyhow::Result<String> {
         let output = kubectl::run(&self.dojo.kubeconfig(), &self.arguments(args), stdin)?;
         ensure!(
             !output.status.success(),
@@ -54,7 +54,7 @@ impl Namespace {
     }
 
     /// What is in it, for the report of a failure.
-    pub fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         let looks = [
             "get pods,replicasets,deployments -o wide",
             "get events",
@@ -66,14 +66,14 @@ impl Namespace {
     }
 
     /// A web server, `replicas` of it, with a Service.
-    pub fn web(&self, replicas: u32) -> anyhow::Result<()> {
+    pub(crate) fn web(&self, replicas: u32) -> anyhow::Result<()> {
         self.typed("apply -f -", &web(replicas))?;
         self.ok("rollout status deployment/web --timeout=30s")
             .map(drop)
     }
 }
 
-pub fn web(replicas: u32) -> String {
+pub(crate) fn web(replicas: u32) -> String {
     format!(
         r#"
 apiVersion: v1
@@ -102,14 +102,14 @@ spec:
     )
 }
 
-pub fn contains(text: &str, parts: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn contains(text: &str, parts: &[&str]) -> anyhow::Result<()> {
     for part in parts {
         ensure!(text.contains(part), "{part:?} is missing in:\n{text}");
     }
     Ok(())
 }
 
-pub fn same(text: &str, expected: &str) -> anyhow::Result<()> {
+pub(crate) fn same(text: &str, expected: &str) -> anyhow::Result<()> {
     ensure!(
         text.trim() == expected.trim(),
         "expected:\n{expected}\nseen:\n{text}"

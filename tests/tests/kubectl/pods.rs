@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::ensure;
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     ("logs", logs),
     ("unknown_image", unknown_image),
     ("crashing_pod", crashing_pod),

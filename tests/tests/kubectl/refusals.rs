@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::ensure;
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     (
         "strict_validation_names_the_field",
         strict_validation_names_the_field,

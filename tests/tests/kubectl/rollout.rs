@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::ensure;
 
-pub const STEPS: &[(&str, Step)] = &[("rollout", rollout), ("wait", wait)];
+pub(crate) const STEPS: &[(&str, Step)] = &[("rollout", rollout), ("wait", wait)];
 
 fn rollout(ns: &Namespace) -> anyhow::Result<()> {
     ns.web(2)?;

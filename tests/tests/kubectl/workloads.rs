@@ -9,7 +9,7 @@ use crate::{
     namespace::{Namespace, contains},
 };
 
-pub const STEPS: &[(&str, Step)] = &[
+pub(crate) const STEPS: &[(&str, Step)] = &[
     ("jobs", jobs),
     ("cron_jobs", cron_jobs),
     ("daemon_sets", daemon_sets),
