@@ -161,7 +161,7 @@ fn chaos_that_makes_no_sense_is_refused_by_name() -> anyhow::Result<()> {
     for (name, variable, value, word) in [
         ("ratings", "ERROR_RATE", "1.5", "between 0 and 1"),
         ("simple", "TIMING_50_PERCENTILE", "fast", "fast"),
-        ("hello", "RANDOM_ERROR", "-1", "RANDOM_ERROR"),
+        ("hello", "RANDOM_ERROR", "-1", "between 0 and 1"),
         ("staff-service", "BAD_RATE", "2", "0 to 1"),
         ("ratings", "DB_TYPE", "mysql", "MYSQL_DB_HOST"),
     ] {

@@ -7,6 +7,7 @@ pub mod arguments;
 mod curl;
 pub mod histogram;
 mod load;
+mod ping;
 mod report;
 mod server;
 
@@ -23,7 +24,8 @@ use arguments::Flags;
 const USAGE: &str = "\
 fortio load [flags] URL    send requests and report times, codes and sockets
 fortio curl [flags] URL    send one request and show the answer
-fortio server              echo what is sent, on port 8080
+fortio grpcping HOST       ping a gRPC server such as fortio's own
+fortio server              echo what is sent, on port 8080; answer gRPC pings on port 8079
 fortio version             print the version
 
 `fortio load -h` shows the flags.";
@@ -45,6 +47,7 @@ pub async fn run(arguments: &[String], shell: &Shell) -> u8 {
             0
         }
         "server" => server::run(rest, shell).await,
+        "grpcping" => ping::run(rest, shell).await,
         "load" | "curl" => match arguments::parse(rest) {
             Ok(flags) if command == "load" => load::run(&flags, shell).await,
             Ok(flags) => curl::run(&flags, shell).await,

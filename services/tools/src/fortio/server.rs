@@ -21,16 +21,17 @@ struct Args {
     /// Port or address of the HTTP echo
     #[arg(long, default_value = "8080")]
     http_port: ListenAddress,
+    /// Port or address of the gRPC ping
+    #[arg(long, default_value = "8079")]
+    grpc_port: ListenAddress,
 }
 
 /// Serves until told to stop.
 pub(super) async fn run(arguments: &[String], shell: &Shell) -> u8 {
-    let doubled = arguments
-        .iter()
-        .map(|argument| match argument.strip_prefix("-http-port") {
-            Some(rest) => format!("--http-port{rest}"),
-            None => argument.clone(),
-        });
+    let doubled = arguments.iter().map(|argument| {
+        let single = argument.starts_with("-http-port") || argument.starts_with("-grpc-port");
+        format!("{}{argument}", if single { "-" } else { "" })
+    });
     let args = match Args::try_parse_from(doubled) {
         Ok(args) => args,
         Err(error) => {
@@ -40,7 +41,7 @@ pub(super) async fn run(arguments: &[String], shell: &Shell) -> u8 {
             return status;
         }
     };
-    match serve(args.http_port, shell).await {
+    match serve(&args, shell).await {
         Ok(()) => 0,
         Err(error) => {
             shell.err.line(&format!("Error: {error}"));
@@ -49,13 +50,22 @@ pub(super) async fn run(arguments: &[String], shell: &Shell) -> u8 {
     }
 }
 
-async fn serve(address: ListenAddress, shell: &Shell) -> Result<(), Box<dyn std::error::Error>> {
-    let address = address.resolve(listen::container_address()?);
+async fn serve(args: &Args, shell: &Shell) -> Result<(), Box<dyn std::error::Error>> {
+    let container = listen::container_address()?;
+    let address = args.http_port.resolve(container);
     let listener = server::bind(address).await?;
+    let pings = args.grpc_port.resolve(container);
+    let ping_listener = server::bind(pings).await?;
+    // It ends with the process, which the HTTP side keeps until it is told to stop.
+    tokio::spawn(server::serve(
+        ping_listener,
+        super::ping::router(),
+        std::future::pending(),
+    ));
     let stop = server::stop_signal()?;
     let version = super::version();
     shell.err.line(&format!(
-        "Fortio {version} HTTP echo server listening on {address}"
+        "Fortio {version} HTTP echo server listening on {address}, gRPC ping on {pings}"
     ));
     server::serve(listener, echo(), stop).await;
     Ok(())
