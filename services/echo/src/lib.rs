@@ -8,10 +8,10 @@ pub mod tcp_echo;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Sends each line back with a word before it.
-    TcpEcho(tcp_echo::Args),
+    TcpEcho(Box<tcp_echo::Args>),
     /// Answers gRPC calls with what they say; tells its methods to tools such as grpcurl.
     #[command(disable_version_flag = true)]
-    GrpcEcho(grpc_echo::Args),
+    GrpcEcho(Box<grpc_echo::Args>),
 }
 
 impl Command {
