@@ -46,6 +46,8 @@ pub enum Command {
     /// Change what an image stands for
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Say what is wrong with the resources of a cluster, or of files before they are applied
+    Analyze(mesh_control::analyze::AnalyzeArgs),
     /// The labs: list, start, show, check, next, watch, hint, solve, reset, goto, test, lint, export
     Lab(Box<lab_runner::LabArgs>),
     /// Run one sample service alone, without a cluster

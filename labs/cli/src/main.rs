@@ -43,6 +43,10 @@ fn main() -> ExitCode {
         Command::Lab(lab) => {
             home::Home::locate().and_then(|home| block_on(lab_runner::run(*lab, lab_place(&home))))
         }
+        Command::Analyze(args) => home::Home::locate().and_then(|home| {
+            let kubeconfig = lab_place(&home).kubeconfig;
+            block_on(mesh_control::analyze::run(args, &kubeconfig))
+        }),
         command => run(command).map(|()| ExitCode::SUCCESS),
     };
     finished.unwrap_or_else(|error| exit::report(&error))
@@ -68,7 +72,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Crds => print_crds(),
-        Command::Tool(_) | Command::Load(_) | Command::Lab(_) => {
+        Command::Tool(_) | Command::Load(_) | Command::Lab(_) | Command::Analyze(_) => {
             unreachable!("main runs them for their exit codes")
         }
         Command::Service(service) => block_on(service.run()),

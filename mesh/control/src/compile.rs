@@ -23,6 +23,7 @@ mod inbound;
 mod locality;
 mod matches;
 mod proxy_settings;
+mod reuse;
 mod routes;
 mod scope;
 mod services;
@@ -43,8 +44,9 @@ use mesh_api::{
 };
 use mesh_config::{FilterChain, Locality, ProxyId, Role, RouteConfiguration, Snapshot};
 
-use crate::world::{Objects, Pod, World};
+use crate::world::{Objects, Pod, Service, World};
 use host_index::HostIndex;
+use reuse::Reuse;
 use scope::Scope;
 use services::Services;
 
@@ -105,6 +107,8 @@ pub struct Compiler {
     hashes: bool,
     views: Mutex<Views>,
     previous: Views,
+    /// What of `previous` still holds.
+    reuse: Reuse,
 }
 
 impl Compiler {
@@ -138,6 +142,7 @@ impl Compiler {
             version,
             views: Mutex::default(),
             previous: Views::default(),
+            reuse: Reuse::default(),
         }
     }
 
@@ -148,10 +153,10 @@ impl Compiler {
             clusters: views.clusters.clone(),
             routes: views.routes.clone(),
         };
-        Self {
-            previous,
-            ..Self::new(world, self.version + 1)
-        }
+        let mut next = Self::new(world, self.version + 1);
+        next.reuse = Reuse::between(&self.world, &next.world, &next.services);
+        next.previous = previous;
+        next
     }
 
     /// The world that is compiled.
@@ -248,6 +253,15 @@ impl Compiler {
             .collect()
     }
 
+    /// The VirtualService that a rule of a namespace delegates to.
+    pub(crate) fn delegate(
+        &self,
+        rule: &mesh_api::virtual_service::HttpRoute,
+        owner: &str,
+    ) -> Option<&Arc<Resource<VirtualService>>> {
+        delegates::target(&self.world, rule, owner)
+    }
+
     /// The services that callers see, one per host.
     fn seen(&self, scope: &Scope) -> Vec<Arc<crate::world::Service>> {
         let seen = self.services.seen_from(&scope.namespace);
@@ -258,16 +272,32 @@ impl Compiler {
         let id = scope.id();
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let view = views.clusters.entry(id.clone()).or_insert_with(|| {
-            let mut view = clusters::outbound(self, scope);
+            let before = self.previous.clusters.get(&id);
+            let (mut view, rest) = match (before, &self.reuse.all_clusters_but) {
+                (Some(before), Some(touched)) if touched.is_empty() => return before.clone(),
+                (Some(before), Some(touched)) => {
+                    let touched = |service: &Service| {
+                        touched.contains(&(service.namespace.clone(), service.name.clone()))
+                    };
+                    (clusters::outbound(self, scope, touched), Some(before))
+                }
+                _ => (clusters::outbound(self, scope, |_| true), None),
+            };
             if !scope.filters().is_empty() {
                 for cluster in view.clusters.values_mut() {
                     let cluster = Arc::make_mut(cluster);
                     envoy_filter::patch_cluster(scope.filters(), scope.outbound(), cluster);
                 }
             }
-            if let Some(before) = self.previous.clusters.get(&id) {
+            if let Some(before) = before {
                 share(&mut view.clusters, &before.clusters);
                 share(&mut view.endpoints, &before.endpoints);
+            }
+            if let Some(rest) = rest {
+                let mut whole = (**rest).clone();
+                whole.clusters.append(&mut view.clusters);
+                whole.endpoints.append(&mut view.endpoints);
+                view = whole;
             }
             Arc::new(view)
         });
@@ -283,6 +313,11 @@ impl Compiler {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (scope.id(), labels);
         let view = views.routes.entry(key).or_insert_with_key(|key| {
+            if self.reuse.routes
+                && let Some(before) = self.previous.routes.get(key)
+            {
+                return before.clone();
+            }
             let mut view = sidecar::shared(self, scope, pod);
             if self.hashes {
                 hashing::apply(self, scope, &mut view.routes);

@@ -12,6 +12,7 @@
 //! API server tells us of it: changes are gathered for 5 ms of quiet, 50 ms at most; what is equal
 //! to the version before is shared with it; a proxy gets only what differs.
 
+pub mod analyze;
 mod args;
 mod authenticate;
 pub mod compile;

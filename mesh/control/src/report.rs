@@ -8,6 +8,7 @@
 mod not_carried_out;
 mod publish;
 mod references;
+mod rules;
 
 use serde_json::Value;
 
@@ -19,6 +20,8 @@ pub(crate) use references::of_world;
 pub(crate) enum Level {
     Error,
     Warning,
+    /// Only told when asked.
+    Info,
 }
 
 /// Something to say about an object.
@@ -48,6 +51,13 @@ impl Message {
     pub(crate) fn warning(code: &'static str, name: &'static str, text: String) -> Self {
         Self {
             level: Level::Warning,
+            ..Self::error(code, name, text)
+        }
+    }
+
+    pub(crate) fn info(code: &'static str, name: &'static str, text: String) -> Self {
+        Self {
+            level: Level::Info,
             ..Self::error(code, name, text)
         }
     }

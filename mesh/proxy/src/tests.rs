@@ -14,3 +14,4 @@ mod resilience;
 mod routing;
 mod spans;
 mod tcp;
+mod updates;

@@ -15,13 +15,18 @@ use super::{Compiler, locality, scope::Scope, services::Instance, traffic_policy
 use crate::world::{Protocol, Resolution, Service, ServicePort, selects};
 
 /// What all proxies of a namespace share of clusters.
+#[derive(Clone)]
 pub(crate) struct ClusterView {
     pub(crate) clusters: BTreeMap<String, Arc<Cluster>>,
     pub(crate) endpoints: BTreeMap<String, Arc<ClusterLoadAssignment>>,
 }
 
-/// A cluster for each service, port and subset, and those that stand for no service.
-pub(super) fn outbound(compiler: &Compiler, scope: &Scope) -> ClusterView {
+/// A cluster for each wanted service, port and subset, and those that stand for no service.
+pub(super) fn outbound(
+    compiler: &Compiler,
+    scope: &Scope,
+    wanted: impl Fn(&Service) -> bool,
+) -> ClusterView {
     let mut view = ClusterView {
         clusters: BTreeMap::new(),
         endpoints: BTreeMap::new(),
@@ -33,7 +38,11 @@ pub(super) fn outbound(compiler: &Compiler, scope: &Scope) -> ClusterView {
         view.clusters
             .insert(name.into(), Arc::new(serviceless(name, discovery)));
     }
-    for service in &compiler.seen(scope) {
+    for service in compiler
+        .seen(scope)
+        .iter()
+        .filter(|service| wanted(service))
+    {
         let rule = compiler.rule_for(scope, service);
         for port in &service.ports {
             for subset in [None]

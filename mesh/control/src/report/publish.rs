@@ -107,7 +107,7 @@ fn status(generation: i64, messages: &[Message], now: Timestamp) -> Value {
             "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         }],
         "validationMessages": messages.iter().map(|message| json!({
-            "level": match message.level { Level::Error => "ERROR", Level::Warning => "WARNING" },
+            "level": match message.level { Level::Error => "ERROR", Level::Warning => "WARNING", Level::Info => "INFO" },
             "type": { "code": message.code, "name": message.name },
             "message": message.text,
         })).collect::<Vec<_>>(),

@@ -38,11 +38,12 @@ pub(crate) fn of_world(compiler: &Compiler) -> BTreeMap<ObjectId, Vec<Message>> 
                 .push(message);
         }
     }
+    super::rules::look(compiler, &mut messages);
     messages.retain(|_, messages| !messages.is_empty());
     messages
 }
 
-fn id<T>(kind: &'static str, resource: &Resource<T>) -> ObjectId {
+pub(super) fn id<T>(kind: &'static str, resource: &Resource<T>) -> ObjectId {
     (
         kind,
         (
