@@ -181,11 +181,12 @@ impl Cluster {
         self.stats.membership_total.set(hosts.len() as u64);
         self.stats.update_success.add(1);
         let service = labels.service(&config);
+        // Never without its hosts, not for a moment: requests read it meanwhile.
         self.members.store(Some(Arc::new(Members {
+            balancer: Balancer::new(&config, &hosts),
             service,
             config,
             hosts,
-            balancer: Balancer::default(),
             detecting_since,
         })));
         // After the store, so that a host which a worker ejects meanwhile is seen here or there.
