@@ -58,6 +58,8 @@ pub enum Command {
     /// The tools of the labs under their own names: fortio, siege, http
     #[command(subcommand)]
     Tool(dojo_tools::Command),
+    /// Make certificates for the labs, from an authority beside them
+    Certs(mesh_control::certs::CertsArgs),
     /// Print the version
     Version,
     /// Print a completion script for a shell

@@ -62,6 +62,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Env(args) => kubeconfig::print_env(&home()?, &args),
         Command::Images(args) => catalogue::list(&home()?, &args),
         Command::Image(command) => catalogue::change(&home()?, command),
+        Command::Certs(args) => mesh_control::certs::run(&args),
         Command::Version => {
             println!("meshdojo {}", env!("CARGO_PKG_VERSION"));
             Ok(())

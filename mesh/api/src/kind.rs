@@ -183,7 +183,7 @@ pub const KINDS: &[Kind] = &[
         group: SECURITY,
         versions: STABLE,
         columns: &[("Mode", ".spec.mtls.mode", "string", "What is accepted")],
-        carried_out: false,
+        carried_out: true,
         spec: SchemaGenerator::subschema_for::<security::PeerAuthentication>,
     },
     Kind {
@@ -198,7 +198,7 @@ pub const KINDS: &[Kind] = &[
             "string",
             "What becomes of matching requests",
         )],
-        carried_out: false,
+        carried_out: true,
         spec: SchemaGenerator::subschema_for::<security::AuthorizationPolicy>,
     },
     Kind {
@@ -208,7 +208,7 @@ pub const KINDS: &[Kind] = &[
         group: SECURITY,
         versions: STABLE,
         columns: &[],
-        carried_out: false,
+        carried_out: true,
         spec: SchemaGenerator::subschema_for::<security::RequestAuthentication>,
     },
     Kind {

@@ -47,6 +47,7 @@ pub use host::{GatewayRef, Host, matches as host_matches};
 pub use kind::{Column, KINDS, Kind, kind};
 pub use proxy_config::ProxyConfig;
 pub use resource::{Metadata, ParseError, Parsed, Resource, metadata, parse};
+pub use security::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
 pub use selector::{PolicyTargetReference, WorkloadSelector, WorkloadSelectorLabels};
 pub use service_entry::ServiceEntry;
 pub use sidecar::Sidecar;

@@ -26,6 +26,8 @@ pub struct Metadata {
     pub uid: String,
     /// API version under which it was read.
     pub api_version: String,
+    /// Annotation `istio.io/dry-run`: it shall only be seen what it would do.
+    pub dry_run: bool,
 }
 
 impl Metadata {
@@ -107,6 +109,7 @@ pub fn metadata(object: &Value) -> Metadata {
         generation: from["generation"].as_i64().unwrap_or_default(),
         uid: text("uid"),
         api_version: object["apiVersion"].as_str().unwrap_or_default().to_owned(),
+        dry_run: from["annotations"]["istio.io/dry-run"] == "true",
     }
 }
 

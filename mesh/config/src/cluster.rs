@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Workload;
+use crate::{UpstreamTlsContext, Workload};
 
 /// How the endpoints of a cluster are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +108,9 @@ pub struct Cluster {
     /// A new endpoint gets its full share only after a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<SlowStart>,
+    /// TLS towards the endpoints; absent: plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTlsContext>,
 }
 
 impl Cluster {
@@ -126,6 +129,7 @@ impl Cluster {
             healthy_panic_threshold: 0,
             locality_weighted: false,
             slow_start: None,
+            tls: None,
         }
     }
 }
@@ -360,6 +364,9 @@ pub struct Endpoint {
     /// Share of its locality among those of its priority; absent: as many as its endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locality_weight: Option<u32>,
+    /// Takes mutual TLS of the mesh; the workload's identity is then proven.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mutual_tls: bool,
 }
 
 impl Endpoint {
@@ -375,6 +382,7 @@ impl Endpoint {
             locality: Arc::default(),
             priority: 0,
             locality_weight: None,
+            mutual_tls: false,
         }
     }
 }

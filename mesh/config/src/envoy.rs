@@ -4,16 +4,19 @@
 //! [`dump`] lays them out as `/config_dump` does. [`bootstrap`] makes them the static resources of
 //! a real Envoy, which is how our own behaviour is compared with the original.
 
+mod authorization;
 mod cluster;
 pub mod dump;
 mod listener;
 mod route;
+mod tls;
 
 use serde_json::{Value, json};
 
 pub use cluster::{cluster, load_assignment};
 pub use listener::listener;
 pub use route::route_configuration;
+pub use tls::secret;
 
 use crate::Snapshot;
 
@@ -33,9 +36,10 @@ fn socket_address(address: std::net::SocketAddr) -> Value {
 }
 
 /// A bootstrap file for a real Envoy: every listener, cluster and route of the snapshot as static
-/// resources, and its admin interface on `admin`.
+/// resources, and its admin interface on `admin`. Secrets that it names and does not hold (the
+/// workload's own certificate) are put into the snapshot by the caller.
 pub fn bootstrap(snapshot: &Snapshot, admin: std::net::SocketAddr) -> Value {
-    json!({
+    let mut bootstrap = json!({
         "node": { "id": snapshot.node.id, "cluster": snapshot.node.workload.canonical_name },
         "admin": { "address": socket_address(admin) },
         "static_resources": {
@@ -44,6 +48,21 @@ pub fn bootstrap(snapshot: &Snapshot, admin: std::net::SocketAddr) -> Value {
             "clusters": snapshot.clusters.values()
                 .map(|c| cluster::with_endpoints_inline(c, snapshot.endpoints.get(&c.name).map(|e| &**e)))
                 .collect::<Vec<_>>(),
+            "secrets": snapshot.secrets.values().map(|s| tls::secret(s)).collect::<Vec<_>>(),
         },
-    })
+    });
+    secrets_inline(&mut bootstrap);
+    bootstrap
+}
+
+/// A secret that is named without a source is one of the file's own.
+fn secrets_inline(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("sds_config");
+            fields.values_mut().for_each(secrets_inline);
+        }
+        Value::Array(members) => members.iter_mut().for_each(secrets_inline),
+        _ => {}
+    }
 }

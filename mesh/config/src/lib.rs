@@ -20,6 +20,7 @@
 //! Every field here is carried out by the proxy: a feature that the proxy does not have has no
 //! field, and the control plane reports it on the Istio resource instead.
 
+mod authorization;
 mod cluster;
 mod duration;
 pub mod envoy;
@@ -28,7 +29,11 @@ mod node;
 mod route;
 mod snapshot;
 mod telemetry;
+pub mod tls;
 
+pub use authorization::{
+    Authorization, Cidr, ExternalAuthorization, JwtProvider, Matcher, Policy, Rbac, Text,
+};
 pub use cluster::{
     CircuitBreakers, Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, Endpoint,
     HealthStatus, Http2Keepalive, LbPolicy, Locality, OutlierDetection, RetryBudget, ServiceRef,
@@ -47,6 +52,10 @@ pub use route::{
 };
 pub use snapshot::{Changes, Snapshot, Update};
 pub use telemetry::{AccessLogFormat, SpanProtocol, SpanTag, StatsMatcher, Tracing};
+pub use tls::{
+    CertificateValidation, ClientCertificate, DownstreamTlsContext, Secret, SignedCertificate,
+    TlsVersion, Transport, TransportProtocol, UpstreamTlsContext,
+};
 
 /// Names of the clusters that exist without a service behind them.
 pub mod names {

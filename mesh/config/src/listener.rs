@@ -1,8 +1,10 @@
 //! Where connections are accepted, and what is done with them.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+
+use crate::{Authorization, Rbac, Transport};
 
 /// On which side of the workload the traffic of a listener is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +68,9 @@ pub struct FilterChain {
     /// at, not taken: what [`filter`](Self::filter) gets still begins with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_names: Vec<String>,
+    /// What the connection begins with, and the TLS that ends here.
+    #[serde(default, skip_serializing_if = "Transport::is_any")]
+    pub transport: Transport,
     /// What takes the connection.
     pub filter: NetworkFilter,
 }
@@ -97,6 +102,9 @@ pub struct HttpConnectionManager {
     pub stat_prefix: String,
     /// Name of the [`RouteConfiguration`](crate::RouteConfiguration) to use. Unknown: 404 NR.
     pub route_config: String,
+    /// What requests must pass; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Arc<Authorization>>,
 }
 
 /// Raw bytes to a cluster.
@@ -107,6 +115,9 @@ pub struct TcpProxy {
     pub stat_prefix: String,
     /// One is drawn by weight for each connection. A name without a cluster closes it (flag NC).
     pub clusters: Vec<TcpCluster>,
+    /// What connections must pass.
+    #[serde(default, skip_serializing_if = "Rbac::is_empty")]
+    pub rbac: Rbac,
 }
 
 impl TcpProxy {
@@ -118,6 +129,7 @@ impl TcpProxy {
                 name: cluster.into(),
                 weight: 1,
             }],
+            rbac: Rbac::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cluster, ClusterLoadAssignment, Listener, Node, RouteConfiguration};
+use crate::{Cluster, ClusterLoadAssignment, Listener, Node, RouteConfiguration, Secret};
 
 /// Everything a proxy is told, at one moment. Resources are shared, so keeping two snapshots costs
 /// only what differs.
@@ -23,6 +23,9 @@ pub struct Snapshot {
     pub clusters: BTreeMap<String, Arc<Cluster>>,
     /// By name of the cluster.
     pub endpoints: BTreeMap<String, Arc<ClusterLoadAssignment>>,
+    /// Certificates and authorities of a gateway's own, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Arc<Secret>>,
 }
 
 /// What changed for one kind of resource: by name, the new value or `None` for removed.
@@ -52,6 +55,9 @@ pub struct Update {
     /// Changed and removed endpoint sets.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: Changes<ClusterLoadAssignment>,
+    /// Changed and removed secrets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: Changes<Secret>,
 }
 
 impl Update {
@@ -63,6 +69,7 @@ impl Update {
             && self.routes.is_empty()
             && self.clusters.is_empty()
             && self.endpoints.is_empty()
+            && self.secrets.is_empty()
     }
 }
 
@@ -85,6 +92,7 @@ impl Snapshot {
             routes: changes(&self.routes, &newer.routes),
             clusters: changes(&self.clusters, &newer.clusters),
             endpoints: changes(&self.endpoints, &newer.endpoints),
+            secrets: changes(&self.secrets, &newer.secrets),
         }
     }
 
@@ -103,6 +111,7 @@ impl Snapshot {
         carry_out(&mut next.routes, update.routes);
         carry_out(&mut next.clusters, update.clusters);
         carry_out(&mut next.endpoints, update.endpoints);
+        carry_out(&mut next.secrets, update.secrets);
         next
     }
 }

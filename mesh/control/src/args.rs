@@ -34,9 +34,24 @@ pub struct Args {
     #[arg(long, default_value_t = 8080)]
     pub ready_port: u16,
 
+    /// Life of the certificates of workloads, as in 24h or 90m; they are renewed at half of it.
+    #[arg(long, env = "DEFAULT_WORKLOAD_CERT_TTL", default_value = "24h", value_parser = certificate_life)]
+    pub workload_cert_ttl: std::time::Duration,
+
     /// Image of the sidecars that are injected.
     #[arg(long, env = "PROXY_IMAGE", default_value = concat!("istio/proxyv2:", env!("CARGO_PKG_VERSION")))]
     pub proxy_image: String,
+}
+
+/// From ten seconds to Istio's limit of ninety days.
+fn certificate_life(text: &str) -> Result<std::time::Duration, String> {
+    let life: mesh_api::Duration = text.parse().map_err(|error| format!("{error}"))?;
+    let bounds = std::time::Duration::from_secs(10)..=std::time::Duration::from_secs(90 * 86_400);
+    if bounds.contains(&life.0) {
+        Ok(life.0)
+    } else {
+        Err("must be between 10s and 2160h".into())
+    }
 }
 
 impl Args {

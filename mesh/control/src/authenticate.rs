@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::{Api, Client, api::PostParams};
 use mesh_config::ProxyId;
@@ -33,6 +34,8 @@ pub(crate) enum Refused {
         namespace: String,
         pod: String,
     },
+    #[error("the token is that of {0}, which is no ServiceAccount and has no identity in the mesh")]
+    NoServiceAccount(String),
     #[error("asking Kubernetes about the token: {0}")]
     Unavailable(#[from] kube::Error),
 }
@@ -42,6 +45,19 @@ struct Caller {
     user: String,
     /// The pod that the token is bound to, when Kubernetes tells.
     pod: Option<String>,
+}
+
+impl Caller {
+    fn service_account(&self) -> Option<(&str, &str)> {
+        let user = self.user.strip_prefix("system:serviceaccount:")?;
+        user.split_once(':')
+    }
+}
+
+/// The bearer token of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ")
 }
 
 /// Reviews tokens.
@@ -79,6 +95,18 @@ impl Authenticator {
             namespace,
             pod,
         })
+    }
+
+    /// Namespace and name of the ServiceAccount that a token is of.
+    pub(crate) async fn service_account(
+        &self,
+        token: Option<&str>,
+    ) -> Result<(String, String), Refused> {
+        let caller = self.caller(token.ok_or(Refused::NoToken)?).await?;
+        match caller.service_account() {
+            Some((namespace, account)) => Ok((namespace.to_owned(), account.to_owned())),
+            None => Err(Refused::NoServiceAccount(caller.user)),
+        }
     }
 
     async fn caller(&self, token: &str) -> Result<Caller, Refused> {
@@ -126,11 +154,7 @@ impl Authenticator {
 }
 
 fn runs(caller: &Caller, proxy: &ProxyId, service_account: Option<&str>) -> bool {
-    let Some((namespace, account)) = caller
-        .user
-        .strip_prefix("system:serviceaccount:")
-        .and_then(|user| user.split_once(':'))
-    else {
+    let Some((namespace, account)) = caller.service_account() else {
         return false;
     };
     namespace == proxy.namespace

@@ -11,17 +11,20 @@
 //! that of the push before is the very same allocation: comparing and keeping it costs nothing.
 
 mod actions;
+mod authorization;
 mod clusters;
 mod delegates;
 mod destination_rules;
 mod envoy_filter;
 mod gateway;
 mod gateway_tcp;
+mod gateway_tls;
 mod hashing;
 mod host_index;
 mod inbound;
 mod locality;
 mod matches;
+mod peer_authentication;
 mod proxy_settings;
 mod reuse;
 mod routes;
@@ -30,6 +33,7 @@ mod services;
 mod sidecar;
 mod tcp_routes;
 mod traffic_policy;
+mod upstream_tls;
 mod virtual_hosts;
 mod visibility;
 
@@ -39,8 +43,9 @@ use std::{
 };
 
 use mesh_api::{
-    DestinationRule, Gateway, Resource, Sidecar, Telemetry, VirtualService,
-    destination_rule::LocalityLbSetting, envoy_filter::PatchContext,
+    AuthorizationPolicy, DestinationRule, Gateway, PeerAuthentication, RequestAuthentication,
+    Resource, Sidecar, Telemetry, VirtualService, destination_rule::LocalityLbSetting,
+    envoy_filter::PatchContext,
 };
 use mesh_config::{FilterChain, Locality, ProxyId, Role, RouteConfiguration, Snapshot};
 
@@ -50,9 +55,12 @@ use reuse::Reuse;
 use scope::Scope;
 use services::Services;
 
+pub(crate) use authorization::{is_condition, keys_of};
 pub(crate) use clusters::ClusterView;
 pub(crate) use envoy_filter::complaints as complaints_about_filter;
 pub(crate) use gateway::shared_hosts;
+pub(crate) use gateway_tls::context as ends_tls;
+pub(crate) use peer_authentication::TLS_MODE_LABEL;
 
 /// What a proxy is told; `None` while its pod is unknown. For one proxy alone: pushes use a
 /// [`Compiler`] for all of them.
@@ -99,6 +107,9 @@ pub struct Compiler {
     sidecars: Vec<Arc<Resource<Sidecar>>>,
     envoy_filters: Vec<envoy_filter::Filter>,
     telemetries: Vec<Arc<Resource<Telemetry>>>,
+    peer_authentications: Vec<Arc<Resource<PeerAuthentication>>>,
+    authorization_policies: Vec<Arc<Resource<AuthorizationPolicy>>>,
+    request_authentications: Vec<Arc<Resource<RequestAuthentication>>>,
     /// Some rule asks for the labels or the namespace of the caller.
     asks_for_labels: bool,
     /// Some DestinationRule does, or the order of priorities.
@@ -136,6 +147,9 @@ impl Compiler {
             envoy_filters: envoy_filter::in_order(&world),
             telemetries: oldest_first(&world.telemetries),
             services: Services::new(&world),
+            peer_authentications: oldest_first(&world.peer_authentications),
+            authorization_policies: oldest_first(&world.authorization_policies),
+            request_authentications: oldest_first(&world.request_authentications),
             virtual_services,
             asks_for_labels,
             world,

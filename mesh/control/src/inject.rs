@@ -16,5 +16,5 @@ mod patch;
 mod probes;
 mod webhook;
 
-pub(crate) use certificate::Serving;
+pub(crate) use certificate::serving;
 pub(crate) use webhook::{router, trust};

@@ -15,9 +15,12 @@
 pub mod analyze;
 mod args;
 mod authenticate;
+mod ca;
+pub mod certs;
 pub mod compile;
 mod debug;
 mod inject;
+mod jwks;
 mod metrics;
 mod push;
 mod registry;
@@ -37,6 +40,14 @@ pub use compile::compile;
 /// Namespace of the control plane; rules there hold for the whole mesh.
 pub const ROOT_NAMESPACE: &str = "istio-system";
 
+/// Whose identities the mesh's certificates are.
+pub const TRUST_DOMAIN: &str = "cluster.local";
+
+/// SPIFFE identity of a ServiceAccount.
+pub(crate) fn identity(namespace: &str, service_account: &str) -> String {
+    format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{service_account}")
+}
+
 /// The installation may still be in progress when we start, and may be repaired later.
 const TRUST_EVERY: Duration = Duration::from_secs(60);
 
@@ -49,7 +60,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "no Kubernetes API: set KUBECONFIG, or run in a pod with a ServiceAccount token",
     )?;
     let client = kube::Client::try_from(config)?;
-    let serving = inject::Serving::new(&client).await?;
+    let authority = Arc::new(ca::Authority::obtain(&client).await?);
+    let serving = inject::serving(&authority)?;
     let metrics = Arc::new(metrics::Metrics::default());
     let (to, versions) = tokio::sync::watch::channel(registry::nothing());
     let hub = Arc::new(push::Hub {
@@ -62,8 +74,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let ip = args.address()?;
     let at = |port| SocketAddr::new(ip, port);
-    let tls = || Some(serving.tls.clone());
-    let stream = push::router(hub.clone());
+    let tls = || Some(serving.clone());
+    let signer = Arc::new(ca::Signer {
+        hub: hub.clone(),
+        authority: authority.clone(),
+        life: args.workload_cert_ttl,
+    });
+    let stream = push::router(hub.clone()).merge(ca::router(signer));
     let monitoring = debug::router(hub);
     let webhooks = inject::router(args.proxy_image.clone(), metrics.clone());
     serve::listen(
@@ -107,10 +124,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     )
     .await?;
 
-    let changes = watch::start(&client, &mut tasks);
+    let (keys, changes) = watch::start(&client, &mut tasks);
+    tasks.spawn(jwks::follow(versions.clone(), keys));
     tasks.spawn(registry::run(changes, to, metrics));
     tasks.spawn(report::publish(client.clone(), versions));
-    tasks.spawn(keep_trust(client, serving.authority));
+    tasks.spawn(ca::publish(client.clone(), authority.roots.clone()));
+    tasks.spawn(keep_trust(client, authority.roots.clone()));
 
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
-    authenticate::{Authenticator, Refused},
+    authenticate::{Authenticator, Refused, bearer},
     metrics::Metrics,
     registry::Published,
 };
@@ -77,13 +77,10 @@ async fn config(
                 .into_response();
         }
     };
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let token = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    let token = bearer(&headers);
     // First the token alone, so that strangers learn and hold nothing.
     if let Err(refused) = hub.authenticator.check(token, &proxy, None).await {
-        return refuse(&hub, &proxy, &refused);
+        return refuse(&hub, &proxy.node_id(), &refused);
     }
     let mut versions = hub.versions.clone();
     let Some(account) = service_account(&mut versions, &proxy).await else {
@@ -94,7 +91,7 @@ async fn config(
         return (StatusCode::NOT_FOUND, text).into_response();
     };
     if let Err(refused) = hub.authenticator.check(token, &proxy, Some(&account)).await {
-        return refuse(&hub, &proxy, &refused);
+        return refuse(&hub, &proxy.node_id(), &refused);
     }
     versions.mark_changed();
     let stream = Stream {
@@ -130,12 +127,13 @@ async fn service_account(
     account(&version)
 }
 
-fn refuse(hub: &Hub, proxy: &ProxyId, refused: &Refused) -> Response {
+/// Tells the caller, and the log, why it gets nothing.
+pub(crate) fn refuse(hub: &Hub, who: &str, refused: &Refused) -> Response {
     hub.metrics.refused_proxies.fetch_add(1, Relaxed);
-    tracing::warn!("proxy {}: {refused}", proxy.node_id());
+    tracing::warn!("proxy {who}: {refused}");
     let code = match refused {
         Refused::NoToken | Refused::Invalid(_) => StatusCode::UNAUTHORIZED,
-        Refused::OtherPod { .. } => StatusCode::FORBIDDEN,
+        Refused::OtherPod { .. } | Refused::NoServiceAccount(_) => StatusCode::FORBIDDEN,
         Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     (code, format!("{refused}\n")).into_response()

@@ -148,6 +148,10 @@ impl State {
                 let removed = gone.iter().filter(|key| self.remove(kind, key)).count();
                 self.unlisted.remove(kind) || removed > 0
             }
+            Change::Keys(source, keys) => {
+                let before = self.world.jwks.insert(source, keys.clone());
+                before.as_ref() != Some(&keys)
+            }
             Change::Absent(kind) => self.unlisted.remove(kind),
         }
     }
@@ -158,6 +162,7 @@ impl State {
             Entry::Service(service) => set(&mut world.services, key, service),
             Entry::Slice(slice) => set(&mut world.slices, key, slice),
             Entry::Pod(pod) => set(&mut world.pods, key, pod),
+            Entry::Secret(secret) => set(&mut world.secrets, key, secret),
             Entry::Settings(Err(error)) => {
                 tracing::error!("{error}; what was in force stays");
                 false
@@ -218,6 +223,21 @@ impl State {
                 key.clone(),
                 read(kind, object, &messages),
             ),
+            "PeerAuthentication" => set(
+                &mut world.peer_authentications,
+                key.clone(),
+                read(kind, object, &messages),
+            ),
+            "AuthorizationPolicy" => set(
+                &mut world.authorization_policies,
+                key.clone(),
+                read(kind, object, &messages),
+            ),
+            "RequestAuthentication" => set(
+                &mut world.request_authentications,
+                key.clone(),
+                read(kind, object, &messages),
+            ),
             "EnvoyFilter" => set(
                 &mut world.envoy_filters,
                 key.clone(),
@@ -243,6 +263,7 @@ impl State {
             "Service" => world.services.remove(key).is_some(),
             "EndpointSlice" => world.slices.remove(key).is_some(),
             "Pod" => world.pods.remove(key).is_some(),
+            "Secret" => world.secrets.remove(key).is_some(),
             "ConfigMap" => {
                 world.settings = Arc::default();
                 true
@@ -256,6 +277,9 @@ impl State {
             "Telemetry" => world.telemetries.remove(key).is_some(),
             "ProxyConfig" => world.proxy_configs.remove(key).is_some(),
             "EnvoyFilter" => world.envoy_filters.remove(key).is_some(),
+            "PeerAuthentication" => world.peer_authentications.remove(key).is_some(),
+            "AuthorizationPolicy" => world.authorization_policies.remove(key).is_some(),
+            "RequestAuthentication" => world.request_authentications.remove(key).is_some(),
             _ => false,
         };
         self.istio.remove(&(kind, key.clone())).is_some() || known
@@ -266,6 +290,7 @@ impl State {
             "Service" => self.world.services.keys().cloned().collect(),
             "EndpointSlice" => self.world.slices.keys().cloned().collect(),
             "Pod" => self.world.pods.keys().cloned().collect(),
+            "Secret" => self.world.secrets.keys().cloned().collect(),
             "ConfigMap" => BTreeSet::new(),
             _ => self
                 .istio

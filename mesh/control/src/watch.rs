@@ -15,14 +15,15 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     ROOT_NAMESPACE,
-    world::{EndpointSlice, Key, MeshSettings, Pod, Service},
+    world::{EndpointSlice, Key, MeshSettings, Pod, Service, TlsSecret},
 };
 
 /// Changes that may wait; a full queue holds the watches back.
 const QUEUE: usize = 256;
 
 /// Kinds of Kubernetes that are watched beside Istio's.
-pub(crate) const KUBERNETES_KINDS: [&str; 4] = ["Service", "EndpointSlice", "Pod", "ConfigMap"];
+pub(crate) const KUBERNETES_KINDS: [&str; 5] =
+    ["Service", "EndpointSlice", "Pod", "ConfigMap", "Secret"];
 
 /// What is kept of an object. `None` inside: the object says nothing to us.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) enum Entry {
     Service(Option<Service>),
     Slice(Option<EndpointSlice>),
     Pod(Option<Pod>),
+    Secret(Option<TlsSecret>),
     Settings(Result<MeshSettings, String>),
     Istio(Value),
 }
@@ -45,12 +47,17 @@ pub(crate) enum Change {
     Listing(&'static str),
     /// The list is complete.
     Listed(&'static str),
+    /// The key set of an issuer of tokens, by its address.
+    Keys(String, std::sync::Arc<str>),
     /// The API server does not know the kind (yet).
     Absent(&'static str),
 }
 
-/// Starts all watches.
-pub(crate) fn start(client: &Client, tasks: &mut JoinSet<()>) -> mpsc::Receiver<Change> {
+/// Starts all watches; others may add changes through the sender.
+pub(crate) fn start(
+    client: &Client,
+    tasks: &mut JoinSet<()>,
+) -> (mpsc::Sender<Change>, mpsc::Receiver<Change>) {
     let (to, changes) = mpsc::channel(QUEUE);
     let all = watcher::Config::default;
     tasks.spawn(follow(
@@ -74,6 +81,13 @@ pub(crate) fn start(client: &Client, tasks: &mut JoinSet<()>) -> mpsc::Receiver<
         to.clone(),
         |object| Entry::Pod(Pod::read(&object)),
     ));
+    tasks.spawn(follow(
+        Api::<core::Secret>::all(client.clone()),
+        all(),
+        "Secret",
+        to.clone(),
+        |object| Entry::Secret(TlsSecret::read(&object)),
+    ));
     let settings = Api::<core::ConfigMap>::namespaced(client.clone(), ROOT_NAMESPACE);
     tasks.spawn(follow(
         settings,
@@ -93,7 +107,7 @@ pub(crate) fn start(client: &Client, tasks: &mut JoinSet<()>) -> mpsc::Receiver<
             Entry::Istio(serde_json::to_value(&object).unwrap_or_default())
         }));
     }
-    changes
+    (to, changes)
 }
 
 async fn follow<K>(

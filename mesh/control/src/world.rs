@@ -6,23 +6,28 @@
 
 mod endpoint;
 mod entry;
+mod ext_authz;
 mod pod;
+mod secret;
 mod service;
 mod settings;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use mesh_api::{
-    DestinationRule, EnvoyFilter, Gateway, ProxyConfig, Resource, ServiceEntry, Sidecar, Telemetry,
-    VirtualService, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ProxyConfig,
+    RequestAuthentication, Resource, ServiceEntry, Sidecar, Telemetry, VirtualService,
+    WorkloadEntry,
 };
 use serde_json::Value;
 
 pub use endpoint::{EndpointSlice, SliceEndpoint};
 pub use entry::{Entry, Resolution};
 pub(crate) use entry::{named, selected, services as services_of_entry};
+pub use ext_authz::ExtAuthzProvider;
 pub use pod::Pod;
 pub(crate) use pod::{PROXY_CONTAINER, owner};
+pub use secret::TlsSecret;
 pub use service::{Protocol, Service, ServicePort, TargetPort};
 pub use settings::{MeshSettings, OutboundPolicy, Providers};
 
@@ -61,6 +66,16 @@ pub struct World {
     pub proxy_configs: Objects<Resource<ProxyConfig>>,
     /// Patches of what proxies are told.
     pub envoy_filters: Objects<Resource<EnvoyFilter>>,
+    /// What ports accept.
+    pub peer_authentications: Objects<Resource<PeerAuthentication>>,
+    /// Who may call.
+    pub authorization_policies: Objects<Resource<AuthorizationPolicy>>,
+    /// Secrets that hold certificates.
+    pub secrets: Objects<TlsSecret>,
+    /// Key sets of issuers of tokens, by the address that rules give.
+    pub jwks: BTreeMap<String, Arc<str>>,
+    /// Which tokens are checked.
+    pub request_authentications: Objects<Resource<RequestAuthentication>>,
 }
 
 /// Why an object is left out of the world.
@@ -116,6 +131,11 @@ impl World {
                 self.pods
                     .extend(Pod::read(&pod).map(|it| (key(), Arc::new(it))));
             }
+            "Secret" => {
+                let secret = serde_json::from_value(object.clone()).map_err(typed)?;
+                self.secrets
+                    .extend(TlsSecret::read(&secret).map(|it| (key(), Arc::new(it))));
+            }
             "ConfigMap" if object["metadata"]["name"] == "istio" => {
                 let mesh = object["data"]["mesh"].as_str().unwrap_or_default();
                 self.settings = Arc::new(MeshSettings::read(mesh).map_err(WorldError::Settings)?);
@@ -159,6 +179,21 @@ impl World {
             "EnvoyFilter" => {
                 let parsed = mesh_api::parse(kind, object)?;
                 self.envoy_filters.insert(key(), Arc::new(parsed.resource));
+            }
+            "PeerAuthentication" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.peer_authentications
+                    .insert(key(), Arc::new(parsed.resource));
+            }
+            "AuthorizationPolicy" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.authorization_policies
+                    .insert(key(), Arc::new(parsed.resource));
+            }
+            "RequestAuthentication" => {
+                let parsed = mesh_api::parse(kind, object)?;
+                self.request_authentications
+                    .insert(key(), Arc::new(parsed.resource));
             }
             _ => {}
         }

@@ -8,10 +8,11 @@ use tokio::{net::TcpListener, sync::mpsc::UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    codec,
     config::{Destination, Listener},
     request::Downstream,
     socket,
+    stats::istio::PrincipalId,
+    tls,
     worker::Worker,
 };
 
@@ -87,17 +88,20 @@ async fn accept(
                 let local = stream.local_addr().unwrap_or(SocketAddr::from(([0; 4], 0)));
                 let redirected = listener.load().accept == Accept::Redirected;
                 let original = redirected.then(|| socket::original_destination(&stream));
-                let connection = Rc::new(Downstream {
+                let connection = Downstream {
                     worker: worker.clone(),
                     listener: listener.clone(),
                     remote,
                     local,
                     destination: original.flatten().map(Destination::from),
-                    server_name: OnceCell::new(),
-                });
+                    hello: OnceCell::new(),
+                    peer: None,
+                    principal: PrincipalId::NONE,
+                    encrypted: false,
+                };
                 let open = Open::new(&worker);
                 tokio::task::spawn_local(async move {
-                    codec::serve(stream, connection).await;
+                    tls::serve(stream, connection).await;
                     drop(open);
                 });
             }

@@ -180,7 +180,7 @@ impl Entry {
             upstream_local: self.upstream_local,
             downstream_local: Some(self.connection.local),
             downstream_remote: Some(self.connection.remote),
-            server_name: self.connection.server_name.get().map(String::as_str),
+            server_name: self.connection.hello.get().map(|hello| &*hello.server_name),
             route: self.route.as_deref(),
             request: self.request.as_deref().unwrap_or_default(),
             response: &self.response,

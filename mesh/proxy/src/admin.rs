@@ -1,5 +1,6 @@
 //! The admin interface on port 15000: Envoy's paths, in Envoy's words.
 
+mod certs;
 pub(crate) mod clusters;
 mod inclusion;
 mod logging;
@@ -27,6 +28,8 @@ pub(crate) use logging::Logging;
 pub(crate) struct Lifecycle {
     /// The first complete configuration is in effect.
     pub(crate) configured: AtomicBool,
+    /// The control plane has not signed for this proxy yet.
+    pub(crate) awaits_certificate: AtomicBool,
     pub(crate) draining: AtomicBool,
     /// `/healthcheck/fail` was asked for.
     pub(crate) failing: AtomicBool,
@@ -41,7 +44,7 @@ impl Lifecycle {
     pub(crate) fn state(&self) -> &'static str {
         if self.draining.load(Relaxed) || self.failing.load(Relaxed) {
             "DRAINING"
-        } else if self.configured.load(Relaxed) {
+        } else if self.configured.load(Relaxed) && !self.awaits_certificate.load(Relaxed) {
             "LIVE"
         } else {
             "INITIALIZING"
@@ -140,7 +143,7 @@ pub(crate) fn answer(
         "/listeners" => server_info::listeners(proxy, query.is("format", "json")),
         "/config_dump" => server_info::config_dump(proxy, &query),
         "/server_info" => Page::json(&server_info::server_info(proxy, lifecycle.state())),
-        "/certs" => Page::json(&serde_json::json!({ "certificates": [] })),
+        "/certs" => Page::json(&certs::page(&proxy.shared.secrets)),
         "/memory" => Page::json(&memory::page()),
         // There is no runtime layer to look up values in, no hot restart, and nothing that is waited
         // for once there is a configuration.

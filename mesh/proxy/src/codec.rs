@@ -39,8 +39,16 @@ pub(crate) async fn serve<S>(stream: S, connection: Rc<Downstream>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    serve_sniffed(Rewind::new(stream), connection).await;
+}
+
+/// The same for a connection whose first bytes have been looked at.
+pub(crate) async fn serve_sniffed<S>(stream: Rewind<S>, connection: Rc<Downstream>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     // The client may be gone before it has said anything.
-    let _ = choose(Rewind::new(stream), connection).await;
+    let _ = choose(stream, connection).await;
 }
 
 async fn choose<S>(mut stream: Rewind<S>, connection: Rc<Downstream>) -> io::Result<()>
@@ -64,14 +72,12 @@ where
         return Ok(());
     }
     let destination = connection.destination.as_ref();
-    if listener.asks_server_name(destination)
-        && let Some(name) = sniff::server_name(&mut stream).await?
-    {
+    if connection.hello.get().is_none() && listener.asks_hello(destination) {
+        let hello = sniff::hello(&mut stream).await?;
         // Nobody has set it before.
-        let _ = connection.server_name.set(name);
+        let _ = connection.hello.set(hello);
     }
-    let server_name = connection.server_name.get().map(String::as_str);
-    match listener.chain_of(destination, server_name) {
+    match listener.chain_of(destination, connection.hello.get()) {
         None => tcp::refuse(&connection),
         Some(Filter::Tcp(tcp)) => tcp::proxy(stream, tcp, &connection).await,
         Some(Filter::Http(_)) => {
@@ -166,8 +172,7 @@ struct Open(Option<Arc<HttpStats>>, Instant);
 impl Open {
     fn new(protocol: Protocol, connection: &Downstream) -> Self {
         let listener = connection.listener.load();
-        let server_name = connection.server_name.get().map(String::as_str);
-        let filter = listener.chain_of(connection.destination.as_ref(), server_name);
+        let filter = listener.chain_of(connection.destination.as_ref(), connection.hello.get());
         let stats = filter.map(|filter| filter.http().stats.clone());
         if let Some(stats) = &stats {
             stats.downstream_cx_total.add(1);

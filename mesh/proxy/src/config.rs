@@ -14,14 +14,18 @@ use mesh_config as model;
 
 pub(crate) use cluster::{Cluster, Clusters, Host, Members};
 pub(crate) use listener::{Destination, Filter, Http, Listener, Tcp};
-pub(crate) use matching::{RequestView, StringMatcher};
+pub(crate) use matching::{RequestView, StringMatcher, whole};
 pub(crate) use mutation::Context as HeaderContext;
 pub(crate) use retry_on::RetryOn;
 pub(crate) use route::{
     Action, Forward, Retry, Rewrite, Route, RouteTable, Target, by_weight, without_port,
 };
 
-use crate::stats::{Registry, istio::Labels};
+use crate::{
+    authorization::Gates,
+    stats::{Registry, istio::Labels},
+    tls::Secrets,
+};
 
 /// Something in a snapshot that cannot be carried out. The control plane validates before it
 /// sends, so this is a defect of it; the resource is refused and the last good one stays.
@@ -51,9 +55,20 @@ pub(crate) struct Config {
     pub(crate) clusters: Clusters,
     tables: HashMap<String, Arc<RouteTable>>,
     pub(crate) listeners: HashMap<String, Arc<Listener>>,
+    secrets: Arc<Secrets>,
+    gates: Gates,
 }
 
 impl Config {
+    /// Nothing yet; certificates will be found in `secrets`.
+    pub(crate) fn new(secrets: Arc<Secrets>) -> Self {
+        Self {
+            clusters: Clusters::new(secrets.clone()),
+            secrets,
+            ..Self::default()
+        }
+    }
+
     /// Becomes what `snapshot` says. Route tables that did not change are kept as they are; one
     /// that does not compile keeps its last good version, and its error is returned by name.
     pub(crate) fn apply(
@@ -63,6 +78,12 @@ impl Config {
         labels: &Labels,
     ) -> Vec<(String, CompileError)> {
         let mut errors = Vec::new();
+        for error in self.secrets.put(snapshot.secrets.values().cloned()) {
+            tracing::error!("{error}; its last good version stays in use");
+        }
+        self.secrets.retain(|name| {
+            !name.starts_with("kubernetes://") || snapshot.secrets.contains_key(name)
+        });
         self.clusters.apply(&snapshot, &self.snapshot, labels);
         let mut tables = HashMap::new();
         for (name, table) in &snapshot.routes {
@@ -93,11 +114,18 @@ impl Config {
             .listeners
             .iter()
             .map(|(name, listener)| {
-                let compiled =
-                    Listener::compile(listener, &self.tables, &mut self.clusters, registry);
+                let compiled = Listener::compile(
+                    listener,
+                    &self.tables,
+                    &mut self.clusters,
+                    registry,
+                    &self.secrets,
+                    &mut self.gates,
+                );
                 (name.clone(), Arc::new(compiled))
             })
             .collect();
+        self.gates.forget_unused();
         self.snapshot = snapshot;
         errors
     }

@@ -1,12 +1,10 @@
 //! The headers that a proxy puts on, keeps and takes off, whatever the route says. A sidecar trusts
 //! the workloads around it; a gateway faces strangers.
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mesh_config::TrafficDirection;
 
-use crate::worker::Worker;
+use crate::{request::Downstream, tls::Peer};
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -39,10 +37,10 @@ const KEPT: [&str; 6] = [
 pub(crate) fn prepare_request(
     headers: &mut HeaderMap,
     direction: TrafficDirection,
-    client: IpAddr,
-    worker: &Worker,
+    connection: &Downstream,
 ) {
     remove_hop_by_hop(headers);
+    let client_cert = client_cert(headers, direction, connection.peer.as_ref());
     if headers.keys().any(is_controlled) {
         let strip: Vec<HeaderName> = headers
             .keys()
@@ -53,17 +51,49 @@ pub(crate) fn prepare_request(
             headers.remove(name);
         }
     }
+    if let Some(client_cert) = client_cert {
+        headers.insert(CLIENT_CERT, client_cert);
+    }
     let gateway = direction == TrafficDirection::Gateway;
     if gateway {
+        let client = connection.remote.ip();
         let address = HeaderValue::from_str(&client.to_string()).expect("an address is ASCII");
         append_forwarded_for(headers, &address);
         headers.insert(X_EXTERNAL_ADDRESS, address);
     }
     if gateway || !headers.contains_key(&X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let scheme = if gateway && connection.encrypted {
+            "https"
+        } else {
+            "http"
+        };
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if gateway || !headers.contains_key(&X_REQUEST_ID) {
-        headers.insert(X_REQUEST_ID, new_request_id(worker.draw_bytes()));
+        headers.insert(X_REQUEST_ID, new_request_id(connection.worker.draw_bytes()));
+    }
+}
+
+/// What is told of the client's certificate. Inbound, the client is a proxy of the mesh: what it was
+/// told itself comes before. A gateway tells of strangers, and believes none of them.
+fn client_cert(
+    headers: &HeaderMap,
+    direction: TrafficDirection,
+    peer: Option<&Peer>,
+) -> Option<HeaderValue> {
+    let peer = peer?;
+    match direction {
+        TrafficDirection::Outbound => None,
+        TrafficDirection::Gateway => Some(peer.client_cert_of_gateway.clone()),
+        TrafficDirection::Inbound => Some(match headers.get(CLIENT_CERT) {
+            None => peer.client_cert.clone(),
+            Some(before) => {
+                let own = peer.client_cert.as_bytes();
+                let all = [before.as_bytes(), b",", own].concat();
+                // Header values joined by a comma make a header value.
+                HeaderValue::from_bytes(&all).unwrap_or_else(|_| peer.client_cert.clone())
+            }
+        }),
     }
 }
 

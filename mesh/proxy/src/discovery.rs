@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use http::{HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use mesh_config::{ProxyId, Update};
 use tokio::{sync::mpsc::Sender, time::timeout};
@@ -17,7 +17,11 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 /// Longest line taken.
 const LINE_BYTES: usize = 64 * 1024 * 1024;
 
+/// Longest answer that is not a stream.
+const ANSWER_BYTES: usize = 1024 * 1024;
+
 /// Where configuration comes from.
+#[derive(Clone)]
 pub(crate) struct Discovery {
     /// `http://istiod.istio-system.svc:15010`.
     pub(crate) address: String,
@@ -102,28 +106,61 @@ impl Discovery {
     }
 
     async fn open(&self) -> Result<Incoming, DiscoveryError> {
+        let response = self
+            .request(Method::GET, "/v1/config", String::new())
+            .await?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => Err(DiscoveryError::Status(status)),
+        }
+    }
+
+    /// Asks something of the control plane.
+    pub(crate) async fn post(&self, path: &str, body: String) -> anyhow::Result<bytes::Bytes> {
+        let asking = async {
+            let response = self.request(Method::POST, path, body).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES).collect();
+            let body = body
+                .await
+                .map_err(|error| anyhow::anyhow!(error))?
+                .to_bytes();
+            if status != StatusCode::OK {
+                let reason = String::from_utf8_lossy(&body);
+                anyhow::bail!("the control plane answers {status}: {}", reason.trim());
+            }
+            Ok(body)
+        };
+        timeout(PATIENCE, asking)
+            .await
+            .map_err(|_| DiscoveryError::Timeout)?
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Response<Incoming>, DiscoveryError> {
         let node = serde_json::to_string(&self.identity)?;
         let node = percent_encode(&node);
         let address = self.address.trim_end_matches('/');
-        let address = format!("{address}/v1/config?node={node}");
-        let nothing = Empty::<bytes::Bytes>::new();
-        let opening = client::open(&address, self.through.as_deref(), nothing);
+        let address = format!("{address}{path}?node={node}");
+        let body = Full::<bytes::Bytes>::from(body);
+        let opening = client::open(&address, self.through.as_deref(), body);
         let (mut sender, mut request) = opening.await?;
+        *request.method_mut() = method;
         // Read each time: tokens are rotated. Whether one is needed is for the server to say.
         if let Ok(token) = tokio::fs::read_to_string(&self.token).await
             && let Ok(bearer) = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
         {
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
-        let response = sender.send_request(request).await?;
-        match response.status() {
-            StatusCode::OK => Ok(response.into_body()),
-            status => Err(DiscoveryError::Status(status)),
-        }
+        Ok(sender.send_request(request).await?)
     }
 }
 
-fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

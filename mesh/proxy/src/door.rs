@@ -13,6 +13,7 @@ use crate::{
     codec,
     config::{Destination, Http, Listener, without_port},
     request::Downstream,
+    stats::istio::PrincipalId,
     worker::Worker,
 };
 
@@ -72,7 +73,10 @@ pub(crate) fn tunnel(
         remote: connection.remote,
         local: connection.local,
         destination: Some(destination),
-        server_name: OnceCell::new(),
+        hello: OnceCell::new(),
+        peer: None,
+        principal: PrincipalId::NONE,
+        encrypted: false,
     });
     tokio::task::spawn_local(async move {
         if let Ok(upgraded) = upgrade.await {

@@ -14,7 +14,7 @@ use crate::{
     spans::Span,
     stats::{
         HttpStats,
-        istio::{HttpKey, PeerId, Reporter, ServiceId},
+        istio::{HttpKey, PeerId, PrincipalId, Reporter, ServiceId},
     },
     worker::Worker,
 };
@@ -31,6 +31,8 @@ pub(crate) struct Exchange {
     pub(crate) span: Option<Box<Span>>,
     /// Who called, on inbound.
     pub(crate) source: PeerId,
+    /// Of the other side, where mutual TLS proved it.
+    pub(crate) principal: PrincipalId,
     pub(crate) grpc: bool,
     /// 0: no answer was sent.
     pub(crate) status: u16,
@@ -76,6 +78,7 @@ impl Exchange {
             log: None,
             span: None,
             source: PeerId::UNKNOWN,
+            principal: PrincipalId::NONE,
             grpc: false,
             status: 0,
             grpc_status: None,
@@ -153,6 +156,7 @@ impl Exchange {
                 Reporter::Source
             },
             peer: if inbound { self.source } else { upstream_peer },
+            principal: self.principal,
             service: self.service,
             grpc: self.grpc,
             status: self.status,

@@ -30,6 +30,7 @@ flags! {
     11 UPSTREAM_REMOTE_RESET "UR" "The upstream reset the stream.";
     12 DOWNSTREAM_CONNECTION_TERMINATION "DC" "The client went away.";
     13 DOWNSTREAM_PROTOCOL_ERROR "DPE" "The client spoke what is not HTTP.";
+    20 UNAUTHORIZED_EXTERNAL "UAEX" "An outside judge refused the request.";
     14 DNS_FAILURE "DF" "The upstream's name could not be resolved.";
 }
 

@@ -94,7 +94,10 @@ impl Stage {
             remote: address,
             local: address,
             destination: None,
-            server_name: OnceCell::new(),
+            hello: OnceCell::new(),
+            peer: None,
+            principal: crate::stats::istio::PrincipalId::NONE,
+            encrypted: false,
         });
         self.runtime.block_on(async {
             let (mut client, server) = duplex(64 * 1024);

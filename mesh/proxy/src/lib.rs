@@ -3,9 +3,10 @@
 //! A request reads top to bottom, one file per phase:
 //!
 //! ```text
-//! accept ─ sniff ─ codec ─► request ─┬─ door          where does the client want to go?
+//! accept ─ tls ─ sniff ─ codec ─► request ─┬─ door          where does the client want to go?
 //!          (sni)  └► tcp             │
 //!                                    ├─ path, conventions, trace_context
+//!                                    ├─ authorization (external, jwt, rbac)   may it pass?
 //!                                    ├─ config/route   which route?
 //!                                    ├─ fault
 //!                                    └─ forward ─┬─ balance ─ pool, breaker ─► upstream
@@ -31,6 +32,7 @@ mod access_log;
 mod admin;
 mod agent;
 mod args;
+mod authorization;
 mod balance;
 mod body;
 mod breaker;
@@ -51,6 +53,8 @@ mod forward;
 pub mod fuzzing;
 mod grpc;
 mod hash_policy;
+mod identity;
+mod jwt;
 mod malformed;
 mod metadata;
 mod original;
@@ -58,6 +62,7 @@ mod outlier;
 mod path;
 mod pool;
 mod proxy;
+mod rbac;
 mod reply;
 mod request;
 mod retry;
@@ -72,6 +77,7 @@ mod stats;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod trace_context;
 mod upgrade;
 mod worker;

@@ -20,12 +20,13 @@ use std::{
 use http::{Request, Response};
 use hyper::body::Incoming;
 use mesh_config as model;
-use tokio::{net::TcpStream, sync::oneshot, time::timeout};
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     body::RequestBody,
     breaker::{self, PendingRequest},
     config::{Cluster, Host},
+    tls::Upstream,
     worker::Worker,
 };
 use connection::{Connection, Sender, Usage};
@@ -375,32 +376,38 @@ pub(crate) async fn send(
     }
 }
 
-/// Opens a TCP connection, from the pod's own address where there is one, so that the upstream sees
-/// who calls.
+/// Opens a connection, from the pod's own address where there is one, so that the upstream sees who
+/// calls, and with TLS where the cluster has it.
 pub(crate) async fn connect(
     worker: &Worker,
     cluster: &Cluster,
     host: &Host,
     connect_timeout: Duration,
-) -> Result<TcpStream, UpstreamError> {
+) -> Result<Upstream, UpstreamError> {
     tracing::debug!(
         "creating a new connection to {} of {}",
         host.address,
         cluster.name
     );
     let started = Instant::now();
-    let connecting = crate::socket::connect(host.address, worker.shared.source_address);
+    let connecting = async {
+        let stream = crate::socket::connect(host.address, worker.shared.source_address).await?;
+        let members = cluster.members.load_full();
+        let options = members.as_ref().map(|members| &members.config.connections);
+        if let Some(probes) = options.and_then(|options| options.tcp_keepalive.as_ref())
+            && let Err(error) = crate::socket::keep_alive(&stream, probes)
+        {
+            tracing::warn!(%error, cluster = &*cluster.name, "cannot set TCP keep-alive");
+        }
+        match members.as_ref().and_then(|members| members.tls_to(host)) {
+            None => Ok(Upstream::Plain(stream)),
+            Some(tls) => tls.connect(stream, host.address, &cluster.stats).await,
+        }
+    };
     match timeout(connect_timeout, connecting).await {
         Ok(Ok(stream)) => {
             let took = started.elapsed().as_millis() as u64;
             cluster.stats.upstream_cx_connect_ms.record(took);
-            let members = cluster.members.load();
-            let options = members.as_ref().map(|members| &members.config.connections);
-            if let Some(probes) = options.and_then(|options| options.tcp_keepalive.as_ref())
-                && let Err(error) = crate::socket::keep_alive(&stream, probes)
-            {
-                tracing::warn!(%error, cluster = &*cluster.name, "cannot set TCP keep-alive");
-            }
             Ok(stream)
         }
         Ok(Err(error)) => {

@@ -23,6 +23,7 @@ use crate::{
     socket,
     spans::{self, Span},
     stats::{Registry, istio::Labels},
+    tls::Secrets,
     worker::Worker,
 };
 
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) loopback_tcp: Tcp,
     /// Seeds the workers' randomness, for tests.
     pub(crate) seed: Option<u64>,
+    pub(crate) secrets: Arc<Secrets>,
 }
 
 /// What a proxy is started with.
@@ -95,6 +97,7 @@ impl Proxy {
     pub(crate) fn start(options: Options) -> io::Result<Self> {
         let (loopback_http, loopback_tcp) = loopback(&options.registry);
         let (told, spans) = spans::queue();
+        let secrets = Arc::<Secrets>::default();
         let shared = Arc::new(Shared {
             identity: options.identity,
             started: Instant::now(),
@@ -111,10 +114,11 @@ impl Proxy {
             loopback_http,
             loopback_tcp,
             seed: options.seed,
+            secrets: secrets.clone(),
         });
         let mut proxy = Self {
             shared,
-            config: Config::default(),
+            config: Config::new(secrets),
             spans: Some(spans),
             names: dns::Names::default(),
             workers: Vec::new(),

@@ -10,7 +10,7 @@ use mesh_config::TrafficDirection;
 use crate::{
     access_log::{Entry, protocol},
     body::ResponseBody,
-    config::{Action, Destination, Filter, HeaderContext, Http, Listener, RequestView, Route},
+    config::{Action, Destination, HeaderContext, Http, Listener, RequestView, Route},
     conventions,
     cors::Allowed,
     door,
@@ -21,7 +21,10 @@ use crate::{
     path,
     reply::LocalReply,
     rewrite,
+    sni::Hello,
     spans::Span,
+    stats::istio::PrincipalId,
+    tls::Peer,
     trace_context,
     upgrade::{self, Upgrade},
     worker::Worker,
@@ -36,8 +39,14 @@ pub(crate) struct Downstream {
     /// Where the connection goes, when that is not the listener itself: the target of a `CONNECT`
     /// tunnel or the original destination.
     pub(crate) destination: Option<Destination>,
-    /// In its TLS greeting, if that was looked at; empty: the client named none.
-    pub(crate) server_name: OnceCell<String>,
+    /// How the client began, if that was looked at.
+    pub(crate) hello: OnceCell<Hello>,
+    /// Who the client is, if it proved it.
+    pub(crate) peer: Option<Peer>,
+    /// The same in metrics.
+    pub(crate) principal: PrincipalId,
+    /// We ended TLS.
+    pub(crate) encrypted: bool,
 }
 
 /// What the phases of a request know of it.
@@ -70,11 +79,10 @@ pub(crate) async fn handle(
         return Ok(door::tunnel(&connection, destination.clone(), &mut request));
     }
     let worker = &connection.worker;
+    let hello = connection.hello.get();
     let own = match &destination {
-        Some(to) => {
-            door::loopback(worker, to).or_else(|| listener.chain(to, None).map(Filter::http))
-        }
-        None => listener.chain_of(None, None).map(Filter::http),
+        Some(to) => door::loopback(worker, to).or_else(|| listener.of_request(Some(to), hello)),
+        None => listener.of_request(None, hello),
     };
     let unknown;
     let http = match own {
@@ -83,6 +91,7 @@ pub(crate) async fn handle(
             unknown = Http {
                 stats: worker.shared.registry.http("unmatched"),
                 table: None,
+                gate: None,
             };
             &unknown
         }
@@ -137,7 +146,8 @@ async fn respond(
     body: Incoming,
     upgrade: Option<Upgrade>,
 ) -> Result<Forwarded, LocalReply> {
-    let worker = &context.connection.worker;
+    let connection = context.connection;
+    let worker = &connection.worker;
     check(&context, parts)?;
     if let Cow::Owned(normal) = path::normalize(&context.path)
         .ok_or_else(|| LocalReply::bad_request("path_normalization_failed"))?
@@ -146,9 +156,9 @@ async fn respond(
     }
     if context.direction == TrafficDirection::Inbound {
         exchange.source = worker.peers.take(&mut parts.headers, &worker.shared.labels);
+        exchange.principal = context.connection.principal;
     }
-    let client = context.connection.remote.ip();
-    conventions::prepare_request(&mut parts.headers, context.direction, client, worker);
+    conventions::prepare_request(&mut parts.headers, context.direction, context.connection);
     let node = worker.shared.node.load();
     let ids = trace_context::propagate(&mut parts.headers, node.trace_sampling, worker);
     if let (Some(ids), Some(tracing)) = (ids, &node.tracing)
@@ -162,26 +172,40 @@ async fn respond(
     if let Some(log) = &mut exchange.log {
         log.take_request(&parts.headers);
     }
+    let passed = match &http.gate {
+        Some(gate) => gate.pass(&mut context, parts, &http.stats).await,
+        None => Ok(None),
+    };
+    let (claims, refused) = match passed {
+        Ok(claims) => (claims, None),
+        Err(reply) => (None, Some(reply)),
+    };
     let view = RequestView {
+        claims: claims.as_ref(),
         method: &parts.method,
-        scheme: "http",
+        scheme: context.scheme(),
         authority: &context.authority,
         path: &context.path,
         query: &context.query,
         headers: &parts.headers,
     };
     let Some(route) = http.table.as_ref().and_then(|table| table.route(&view)) else {
-        http.stats.no_route.add(1);
-        return Err(LocalReply::no_route());
+        return Err(refused.unwrap_or_else(|| {
+            http.stats.no_route.add(1);
+            LocalReply::no_route()
+        }));
     };
     if let Some(log) = &mut exchange.log {
         log.route = Some(route.name.clone());
     }
     if let Some(span) = &mut exchange.span {
-        span.routed(route.decorator.as_ref(), client);
+        span.routed(route.decorator.as_ref(), connection.remote.ip());
     }
     if let Action::Forward(forward) = &route.action {
         forward::select(forward, worker, exchange);
+    }
+    if let Some(reply) = refused {
+        return Err(reply);
     }
     let (outcome, origin) = carry_out(&context, route, http, exchange, parts, body, upgrade).await;
     match outcome {
@@ -233,7 +257,7 @@ async fn carry_out(
             let location = rewrite::location(
                 redirect,
                 route,
-                "http",
+                context.scheme(),
                 &context.authority,
                 &context.path,
                 &context.query,
@@ -328,6 +352,12 @@ fn local(reply: LocalReply, mut exchange: Box<Exchange>, head: bool) -> Response
 }
 
 impl RequestContext<'_> {
+    /// What the client outside of the mesh speaks; within it TLS is the proxies' own affair.
+    fn scheme(&self) -> &'static str {
+        let encrypted = self.connection.encrypted && self.direction == TrafficDirection::Gateway;
+        if encrypted { "https" } else { "http" }
+    }
+
     /// What header operators may refer to.
     pub(crate) fn for_headers<'a>(
         &'a self,
@@ -341,7 +371,7 @@ impl RequestContext<'_> {
             method,
             path: &self.path,
             authority: &self.authority,
-            scheme: "http",
+            scheme: self.scheme(),
             protocol: protocol(self.version),
             remote: self.connection.remote,
             local: self.connection.local,

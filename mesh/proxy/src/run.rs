@@ -24,6 +24,7 @@ use crate::{
     args::Args,
     client,
     discovery::Discovery,
+    identity,
     proxy::{Options, Proxy},
     serve::{self, Page},
     spans,
@@ -108,6 +109,19 @@ async fn run_local(args: Args) -> anyhow::Result<()> {
             identity,
             token: args.token_path(),
         };
+        lifecycle.awaits_certificate.store(true, Relaxed);
+        let secrets = control
+            .proxy
+            .borrow()
+            .as_ref()
+            .map(|proxy| proxy.shared.secrets.clone());
+        if let Some(secrets) = secrets {
+            spawn_local(identity::keep(
+                discovery.clone(),
+                secrets,
+                lifecycle.clone(),
+            ));
+        }
         spawn_local(async move { discovery.run(updates).await });
         spawn_local(follow(control.clone(), received));
     }

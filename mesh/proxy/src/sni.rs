@@ -1,5 +1,5 @@
-//! The name in a TLS greeting (`ClientHello`, RFC 8446 and RFC 6066), read without taking part in
-//! the handshake.
+//! What a TLS greeting asks for (`ClientHello`, RFC 8446, RFC 6066, RFC 7301), read without taking
+//! part in the handshake.
 
 /// Longest greeting looked at; Envoy's limit.
 pub(crate) const GREETING_BYTES: usize = 16 * 1024;
@@ -7,7 +7,18 @@ pub(crate) const GREETING_BYTES: usize = 16 * 1024;
 const HANDSHAKE_RECORD: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
+const APPLICATION_PROTOCOLS: u16 = 16;
 const HOST_NAME: u8 = 0;
+
+/// What a client began with. The default: not with TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) tls: bool,
+    /// Lower-case; empty: the client names no server.
+    pub(crate) server_name: String,
+    /// Application protocols that it offers.
+    pub(crate) alpn: Vec<Box<[u8]>>,
+}
 
 /// What the first bytes of a connection are.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,8 +26,7 @@ pub(crate) enum Greeting {
     /// More bytes are needed to tell.
     Unfinished,
     NotTls,
-    /// Lower-case; empty: the client names no server.
-    Tls(String),
+    Tls(Hello),
 }
 
 /// Reads the greeting at the start of `bytes`.
@@ -43,8 +53,8 @@ pub(crate) fn read(bytes: &[u8]) -> Greeting {
             [CLIENT_HELLO, a, b, c, ref body @ ..] => {
                 let length = u32::from_be_bytes([0, a, b, c]) as usize;
                 if let Some(body) = body.get(..length) {
-                    return match server_name(Reader(body)) {
-                        Some(name) => Greeting::Tls(name),
+                    return match extensions(Reader(body)) {
+                        Some(hello) => Greeting::Tls(hello),
                         None => Greeting::NotTls,
                     };
                 }
@@ -56,28 +66,40 @@ pub(crate) fn read(bytes: &[u8]) -> Greeting {
 }
 
 /// `None`: the greeting is broken.
-fn server_name(mut hello: Reader<'_>) -> Option<String> {
+fn extensions(mut hello: Reader<'_>) -> Option<Hello> {
+    let mut asked = Hello {
+        tls: true,
+        ..Hello::default()
+    };
     hello.skip(2 + 32)?; // version, random
     hello.list8()?; // session
     hello.list16()?; // cipher suites
     hello.list8()?; // compression
     if hello.0.is_empty() {
-        return Some(String::new());
+        return Some(asked);
     }
     let mut extensions = hello.list16()?;
     while !extensions.0.is_empty() {
         let kind = extensions.number16()?;
         let mut content = extensions.list16()?;
-        if kind != SERVER_NAME {
-            continue;
-        }
-        let mut names = content.list16()?;
-        if names.number8()? == HOST_NAME {
-            let name = std::str::from_utf8(names.list16()?.0).ok()?;
-            return Some(name.to_ascii_lowercase());
+        match kind {
+            SERVER_NAME => {
+                let mut names = content.list16()?;
+                if names.number8()? == HOST_NAME {
+                    let name = std::str::from_utf8(names.list16()?.0).ok()?;
+                    asked.server_name = name.to_ascii_lowercase();
+                }
+            }
+            APPLICATION_PROTOCOLS => {
+                let mut names = content.list16()?;
+                while !names.0.is_empty() {
+                    asked.alpn.push(names.list8()?.0.into());
+                }
+            }
+            _ => {}
         }
     }
-    Some(String::new())
+    Some(asked)
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -147,7 +169,13 @@ pub(crate) mod tests {
 
     #[test]
     fn names_are_found_and_anything_else_is_told_apart() {
-        let named = |name: &str| Greeting::Tls(name.into());
+        let named = |name: &str| {
+            Greeting::Tls(Hello {
+                tls: true,
+                server_name: name.into(),
+                alpn: Vec::new(),
+            })
+        };
         assert_eq!(read(&hello(Some("Web.Test"))), named("web.test"));
         assert_eq!(read(&hello(None)), named(""));
         assert_eq!(read(b"GET / HTTP/1.1\r\n"), Greeting::NotTls);

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     codec::IDLE_TIMEOUT,
-    sni::{self, Greeting},
+    sni::{self, Greeting, Hello},
 };
 
 /// What HTTP/2 begins with.
@@ -56,19 +56,17 @@ pub(crate) async fn sniff<S: AsyncRead + Unpin>(
     }
 }
 
-/// Reads the server's name from a TLS greeting; `None`: the client speaks something else.
-pub(crate) async fn server_name<S: AsyncRead + Unpin>(
-    stream: &mut Rewind<S>,
-) -> io::Result<Option<String>> {
+/// Reads a TLS greeting; the default: the client speaks something else.
+pub(crate) async fn hello<S: AsyncRead + Unpin>(stream: &mut Rewind<S>) -> io::Result<Hello> {
     loop {
         match sni::read(&stream.first) {
-            Greeting::Tls(name) => return Ok(Some(name)),
-            Greeting::NotTls => return Ok(None),
+            Greeting::Tls(hello) => return Ok(hello),
+            Greeting::NotTls => return Ok(Hello::default()),
             Greeting::Unfinished => {}
         }
         match timeout(PATIENCE, stream.read_ahead(sni::GREETING_BYTES)).await {
             Ok(count) if count.as_ref().is_ok_and(|count| *count > 0) => {}
-            _ => return Ok(None),
+            _ => return Ok(Hello::default()),
         }
     }
 }
@@ -117,6 +115,11 @@ impl<S> Rewind<S> {
             start: 0,
             stream,
         }
+    }
+
+    /// The stream itself.
+    pub(crate) fn inner(&self) -> &S {
+        &self.stream
     }
 }
 

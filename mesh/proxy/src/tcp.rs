@@ -1,6 +1,7 @@
 //! TCP proxying: bytes both ways between a connection and one host of a cluster.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     rc::Rc,
     sync::Arc,
@@ -8,22 +9,21 @@ use std::{
 };
 
 use mesh_config::{Discovery, TrafficDirection};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::{
     access_log::Record,
-    balance, breaker,
+    authorization, balance, breaker,
     config::{Cluster, Destination, Host, Tcp},
     flags::Flags,
     original, pool,
+    rbac::Verdict,
     request::Downstream,
     stats::{
         Counter,
         istio::{PeerId, Reporter, ServiceId, TcpKey, TcpSeries},
     },
+    tls::Upstream,
 };
 
 /// A connection without traffic is closed after this, unless its cluster says otherwise.
@@ -38,7 +38,7 @@ struct Session<'a> {
     host: Option<Arc<Host>>,
     upstream_local: Option<std::net::SocketAddr>,
     key: TcpKey,
-    details: &'static str,
+    details: Cow<'static, str>,
     received: u64,
     sent: u64,
     observed: bool,
@@ -54,7 +54,13 @@ where
     let cluster = tcp.cluster(connection.worker.draw());
     let mut session = Session::new(connection, cluster);
     session.observed = !Arc::ptr_eq(&tcp.stats, &connection.worker.shared.loopback_tcp.stats);
-    if let Some(cluster) = cluster
+    let refused = match tcp.rbac.decide(&authorization::of_connection(connection)) {
+        Verdict::Allowed => None,
+        Verdict::Denied(policy) => Some(authorization::details(policy)),
+    };
+    if let Some(details) = refused {
+        session.details = details.into();
+    } else if let Some(cluster) = cluster
         && let Some((mut upstream, idle)) = session.connect(cluster).await
     {
         session.upstream_local = upstream.local_addr().ok();
@@ -108,7 +114,7 @@ async fn idle_for(limit: Duration, last: &Cell<Instant>) {
 pub(crate) fn refuse(connection: &Rc<Downstream>) {
     let mut session = Session::new(connection, None);
     session.key.flags.insert(Flags::NO_ROUTE);
-    session.details = "filter_chain_not_found";
+    session.details = "filter_chain_not_found".into();
 }
 
 impl<'a> Session<'a> {
@@ -130,10 +136,11 @@ impl<'a> Session<'a> {
                     Reporter::Source
                 },
                 peer: PeerId::UNKNOWN,
+                principal: connection.principal,
                 service: ServiceId::UNKNOWN,
                 flags: Flags::default(),
             },
-            details: "",
+            details: Cow::Borrowed(""),
             received: 0,
             sent: 0,
             observed: true,
@@ -141,11 +148,11 @@ impl<'a> Session<'a> {
     }
 
     /// A connection to a host of the cluster, and how long it may be idle.
-    async fn connect(&mut self, cluster: &Arc<Cluster>) -> Option<(TcpStream, Duration)> {
+    async fn connect(&mut self, cluster: &Arc<Cluster>) -> Option<(Upstream, Duration)> {
         let worker = &self.connection.worker;
         let Some(members) = cluster.members.load_full() else {
             self.key.flags.insert(Flags::NO_CLUSTER);
-            self.details = "cluster_not_found";
+            self.details = "cluster_not_found".into();
             return None;
         };
         self.key.service = members.service;
@@ -168,6 +175,9 @@ impl<'a> Session<'a> {
         };
         if self.key.reporter == Reporter::Source {
             self.key.peer = host.peer;
+            if members.tls_to(&host).is_some() {
+                self.key.principal = host.principal;
+            }
         }
         if !breaker::admits_connection(cluster, &members.config) {
             cluster.stats.upstream_cx_overflow.add(1);
@@ -218,7 +228,7 @@ impl Drop for Session<'_> {
         let record = Record {
             start: self.start,
             flags: self.key.flags,
-            details: self.details,
+            details: &self.details,
             received: self.received,
             sent: self.sent,
             duration_ms: self.started.elapsed().as_millis() as u64,
@@ -227,7 +237,7 @@ impl Drop for Session<'_> {
             upstream_local: self.upstream_local,
             downstream_local: Some(self.connection.local),
             downstream_remote: Some(self.connection.remote),
-            server_name: self.connection.server_name.get().map(String::as_str),
+            server_name: self.connection.hello.get().map(|hello| &*hello.server_name),
             ..Record::default()
         };
         worker.shared.log_format.load().write(&record, &mut line);

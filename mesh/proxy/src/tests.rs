@@ -7,6 +7,7 @@ mod fuzzing;
 mod harness;
 mod lifecycle;
 mod malformed;
+mod mutual_tls;
 mod observability;
 mod outlier;
 mod protocol;

@@ -53,6 +53,9 @@ pub fn cluster(cluster: &Cluster) -> Value {
     if let Some(service) = &cluster.service {
         message["metadata"] = json!({ "filter_metadata": { "istio": { "services": [service] } } });
     }
+    if let Some(context) = &cluster.tls {
+        super::tls::upstream(context, &mut message);
+    }
     message
 }
 
@@ -252,7 +255,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         HealthStatus::Unhealthy => "UNHEALTHY",
         HealthStatus::Draining => "DRAINING",
     };
-    json!({
+    let mut message = json!({
         "endpoint": { "address": match &endpoint.hostname {
             Some(name) => json!({ "socket_address": { "address": name, "port_value": endpoint.address.port() } }),
             None => socket_address(endpoint.address),
@@ -264,5 +267,10 @@ fn endpoint(endpoint: &Endpoint) -> Value {
                 endpoint.workload.canonical_name, endpoint.workload.canonical_revision),
         } } },
         "load_balancing_weight": endpoint.weight,
-    })
+    });
+    if endpoint.mutual_tls {
+        message["metadata"]["filter_metadata"]["envoy.transport_socket_match"] =
+            json!({ "tlsMode": "istio" });
+    }
+    message
 }

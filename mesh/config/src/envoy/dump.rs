@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{any, cluster, listener, load_assignment, route_configuration};
-use crate::Snapshot;
+use crate::{Secret, Snapshot};
 
 /// What of the configuration is asked for: the query of `/config_dump`.
 #[derive(Default)]
@@ -16,6 +16,8 @@ pub struct Query<'a> {
     pub mask: Option<&'a str>,
     /// `name_regex`: only resources whose name passes.
     pub name: Option<&'a dyn Fn(&str) -> bool>,
+    /// The proxy's own certificate and the mesh's authorities, which stand in no snapshot.
+    pub own_secrets: &'a [Secret],
 }
 
 /// The field that `resource` names does not exist.
@@ -128,6 +130,23 @@ fn sections(snapshot: &Snapshot, query: &Query<'_>) -> Vec<Value> {
         "envoy.admin.v3.RoutesConfigDump",
         json!({ "dynamic_route_configs": routes }),
     ));
+    let secrets: Vec<Value> = query
+        .own_secrets
+        .iter()
+        .chain(snapshot.secrets.values().map(|secret| &**secret))
+        .filter(|secret| wanted(&secret.name))
+        .map(|secret| {
+            let body = any(
+                "envoy.extensions.transport_sockets.tls.v3.Secret",
+                super::tls::redacted(secret),
+            );
+            json!({ "name": secret.name, "version_info": version, "secret": body })
+        })
+        .collect();
+    sections.push(any(
+        "envoy.admin.v3.SecretsConfigDump",
+        json!({ "dynamic_active_secrets": secrets }),
+    ));
     sections
 }
 
@@ -190,7 +209,14 @@ mod tests {
             .iter()
             .map(|c| c["@type"].as_str().unwrap())
             .collect();
-        let expected = ["Bootstrap", "Clusters", "Endpoints", "Listeners", "Routes"];
+        let expected = [
+            "Bootstrap",
+            "Clusters",
+            "Endpoints",
+            "Listeners",
+            "Routes",
+            "Secrets",
+        ];
         assert_eq!(
             types,
             expected.map(|s| format!("type.googleapis.com/envoy.admin.v3.{s}ConfigDump"))

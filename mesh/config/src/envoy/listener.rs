@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{any, route_configuration, socket_address};
+use super::{any, authorization, route_configuration, socket_address};
 use crate::{
     Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, RouteConfiguration,
     TcpProxy, TrafficDirection,
@@ -35,11 +35,9 @@ fn message(listener: &Listener, routes: Option<&Routes>) -> Value {
     let filter =
         |name: &str, kind: &str| json!({ "name": name, "typed_config": any(kind, json!({})) });
     let mut filters = Vec::new();
-    if listener
-        .filter_chains
-        .iter()
-        .any(|chain| !chain.server_names.is_empty())
-    {
+    let inspects =
+        |chain: &FilterChain| chain.transport.protocol.is_some() || !chain.server_names.is_empty();
+    if listener.filter_chains.iter().any(inspects) {
         filters.push(filter(
             "envoy.filters.listener.tls_inspector",
             "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
@@ -82,19 +80,29 @@ fn filter_chain(chain: &FilterChain, routes: Option<&Routes>) -> Value {
     if !prefixes.is_empty() {
         matches["prefix_ranges"] = prefixes.into();
     }
-    if !chain.server_names.is_empty() && chain.server_names != ["*"] {
-        matches["server_names"] = chain.server_names.clone().into();
-    }
     if !chain.server_names.is_empty() {
         matches["transport_protocol"] = "tls".into();
     }
+    super::tls::chain_match(&chain.transport, &mut matches);
+    if !chain.server_names.is_empty() && chain.server_names != ["*"] {
+        matches["server_names"] = chain.server_names.clone().into();
+    }
     let filters = match &chain.filter {
         NetworkFilter::Http(http) => vec![connection_manager(http, routes)],
-        NetworkFilter::Tcp(tcp) => vec![tcp_proxy(tcp)],
+        NetworkFilter::Tcp(tcp) => {
+            let mut filters = authorization::network_filters(&tcp.rbac);
+            filters.push(tcp_proxy(tcp));
+            filters
+        }
         // In Envoy sniffing is a listener filter and two chains; here the HTTP one stands for both.
         NetworkFilter::Sniff { http, .. } => vec![connection_manager(http, routes)],
     };
-    json!({ "name": chain.name, "filter_chain_match": matches, "filters": filters })
+    let mut message =
+        json!({ "name": chain.name, "filter_chain_match": matches, "filters": filters });
+    if let Some(context) = &chain.transport.tls {
+        message["transport_socket"] = super::tls::downstream(context);
+    }
+    message
 }
 
 fn connection_manager(http: &HttpConnectionManager, routes: Option<&Routes>) -> Value {
@@ -102,15 +110,18 @@ fn connection_manager(http: &HttpConnectionManager, routes: Option<&Routes>) -> 
         "stat_prefix": http.stat_prefix,
         "normalize_path": true,
         "upgrade_configs": [{ "upgrade_type": "websocket" }],
-        "http_filters": [
-            { "name": "envoy.filters.http.fault",
-              "typed_config": any("envoy.extensions.filters.http.fault.v3.HTTPFault", json!({})) },
-            { "name": "envoy.filters.http.cors",
-              "typed_config": any("envoy.extensions.filters.http.cors.v3.Cors", json!({})) },
-            { "name": "envoy.filters.http.router",
-              "typed_config": any("envoy.extensions.filters.http.router.v3.Router", json!({})) },
-        ],
     });
+    let authorization = http.authorization.as_deref();
+    let mut filters = authorization.map_or_else(Vec::new, authorization::http_filters);
+    filters.extend([
+        json!({ "name": "envoy.filters.http.fault",
+          "typed_config": any("envoy.extensions.filters.http.fault.v3.HTTPFault", json!({})) }),
+        json!({ "name": "envoy.filters.http.cors",
+          "typed_config": any("envoy.extensions.filters.http.cors.v3.Cors", json!({})) }),
+        json!({ "name": "envoy.filters.http.router",
+          "typed_config": any("envoy.extensions.filters.http.router.v3.Router", json!({})) }),
+    ]);
+    fields["http_filters"] = filters.into();
     match routes.and_then(|routes| routes.get(&http.route_config)) {
         Some(table) => fields["route_config"] = route_configuration(table),
         None => {

@@ -75,8 +75,15 @@ fn route_match(condition: &RouteMatch) -> Value {
         PathMatch::Regex(regex) => json!({ "safe_regex": { "regex": regex } }),
     };
     message["case_sensitive"] = (!condition.ignore_path_case).into();
-    if !condition.headers.is_empty() {
-        message["headers"] = condition.headers.iter().map(header_match).collect();
+    let (claims, headers): (Vec<_>, Vec<_>) = condition
+        .headers
+        .iter()
+        .partition(|header| header.name.starts_with(CLAIMS));
+    if !headers.is_empty() {
+        message["headers"] = headers.into_iter().map(header_match).collect();
+    }
+    if !claims.is_empty() {
+        message["dynamic_metadata"] = claims.into_iter().map(claim_match).collect();
     }
     if !condition.query.is_empty() {
         message["query_parameters"] = condition.query.iter().map(query_match).collect();
@@ -90,6 +97,26 @@ fn string_match(condition: &StringMatch) -> Value {
         StringMatch::Prefix(value) => json!({ "prefix": value }),
         StringMatch::Regex(regex) => json!({ "safe_regex": { "regex": regex } }),
     }
+}
+
+/// What stands for a header where a claim of the request's token is meant.
+const CLAIMS: &str = "@request.auth.claims";
+
+fn claim_match(condition: &HeaderMatch) -> Value {
+    let keys = condition.name[CLAIMS.len()..].split(['.', '[', ']']);
+    let path: Vec<Value> = std::iter::once("payload")
+        .chain(keys.filter(|key| !key.is_empty()))
+        .map(|key| json!({ "key": key }))
+        .collect();
+    let single = match &condition.value {
+        ValueMatch::Present => json!({ "present_match": true }),
+        ValueMatch::Value(value) => json!({ "string_match": string_match(value) }),
+    };
+    let value = json!({ "or_match": { "value_matchers": [single, { "list_match": { "one_of": single } }] } });
+    json!({
+        "filter": "envoy.filters.http.jwt_authn", "path": path, "value": value,
+        "invert": condition.invert,
+    })
 }
 
 fn header_match(condition: &HeaderMatch) -> Value {

@@ -11,7 +11,10 @@ use mesh_config::{
     Cluster, ClusterLoadAssignment, Discovery, Endpoint, ServiceRef, UpstreamProtocol, names,
 };
 
-use super::{Compiler, locality, scope::Scope, services::Instance, traffic_policy::Policy};
+use super::{
+    Compiler, locality, peer_authentication::offers_mutual_tls, scope::Scope, services::Instance,
+    traffic_policy::Policy, upstream_tls,
+};
 use crate::world::{Protocol, Resolution, Service, ServicePort, selects};
 
 /// What all proxies of a namespace share of clusters.
@@ -45,21 +48,25 @@ pub(super) fn outbound(
     {
         let rule = compiler.rule_for(scope, service);
         for port in &service.ports {
+            let instances = compiler.services.instances(&compiler.world, service, port);
+            let identities = upstream_tls::identities(instances.iter().map(|it| &*it.workload));
             for subset in [None]
                 .into_iter()
                 .chain(rule.subsets.iter().copied().map(Some))
             {
                 let subset_name = subset.map_or("", |subset| &subset.name);
                 let name = names::outbound(port.number, subset_name, service.host.as_str());
+                let policy = rule.policy(port.number, subset);
                 let mut cluster = Cluster {
                     protocol: upstream_protocol(port.protocol),
                     service: Some(service_ref(service)),
+                    tls: upstream_tls::of(policy.tls, service, port, subset, &identities)
+                        .filter(|tls| !tls.where_offered || compiler.world.settings.auto_mtls),
                     ..Cluster::new(&name, discovery(service))
                 };
                 if let Some(limit) = compiler.world.settings.connect_timeout {
                     cluster.connect_timeout = limit;
                 }
-                let policy = rule.policy(port.number, subset);
                 policy.apply(&mut cluster);
                 if service.resolution == Resolution::Passthrough {
                     view.clusters.insert(name, Arc::new(cluster));
@@ -144,6 +151,9 @@ fn endpoints(
         .map(|instance| Endpoint {
             health: instance.health,
             in_mesh: instance.pod.is_some_and(|pod| pod.in_mesh),
+            mutual_tls: instance
+                .pod
+                .is_some_and(|pod| offers_mutual_tls(compiler, pod, instance.address.port())),
             hostname: instance.hostname,
             weight: instance.weight,
             locality: instance.locality.unwrap_or_default(),

@@ -111,6 +111,7 @@ fn layer<'a>(level: &'a TrafficPolicy, port: u16, policy: &mut Policy<'a>) {
             .as_ref()
             .or(policy.outlier_detection),
         retry_budget: level.retry_budget.as_ref().or(policy.retry_budget),
+        tls: level.tls.as_ref().or(policy.tls),
     };
     // What a port's settings leave out falls back to the defaults, not to the level above.
     if let Some(settings) = level
@@ -122,6 +123,7 @@ fn layer<'a>(level: &'a TrafficPolicy, port: u16, policy: &mut Policy<'a>) {
             load_balancer: settings.load_balancer.as_ref(),
             connection_pool: settings.connection_pool.as_ref(),
             outlier_detection: settings.outlier_detection.as_ref(),
+            tls: settings.tls.as_ref(),
             ..*policy
         };
     }

@@ -6,12 +6,13 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use mesh_api::{Gateway, GatewayRef, Host, Resource, VirtualService, gateway::Server};
 use mesh_config::{
     Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, ProxyId, Redirect, Route,
-    RouteAction, RouteConfiguration, Snapshot, TrafficDirection, VirtualHost,
+    RouteAction, RouteConfiguration, Snapshot, TrafficDirection, Transport, VirtualHost,
 };
 
 use super::{
-    Compiler,
+    Compiler, authorization,
     gateway_tcp::{self, TcpServer},
+    gateway_tls,
     inbound::target_port,
     matches::{Context, is_catch_all},
     routes::{forward, of_virtual_service},
@@ -22,8 +23,7 @@ use crate::world::{Pod, selects};
 /// Adds a listener and a route table per port.
 pub(super) fn gateway(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot: &mut Snapshot) {
     let mut by_port: BTreeMap<u16, Vec<(&Resource<Gateway>, &Server)>> = BTreeMap::new();
-    let mut tcp_by_port: BTreeMap<u16, Vec<(&Resource<Gateway>, &Server, TcpServer)>> =
-        BTreeMap::new();
+    let mut chains: BTreeMap<u16, Vec<FilterChain>> = BTreeMap::new();
     for gateway in &compiler.gateways {
         if !selects(&gateway.spec.selector, &pod.labels) {
             continue;
@@ -32,43 +32,84 @@ pub(super) fn gateway(compiler: &Compiler, proxy: &ProxyId, pod: &Pod, snapshot:
             let Some(port) = bound_port(compiler, pod, server) else {
                 continue;
             };
-            // Of HTTP and TCP on one port the older has it.
-            if is_plain_http(server) && !tcp_by_port.contains_key(&port) {
-                by_port.entry(port).or_default().push((gateway, server));
-            } else if let Some(kind) = TcpServer::of(server)
-                && !by_port.contains_key(&port)
-            {
-                let servers = tcp_by_port.entry(port).or_default();
-                servers.push((gateway, server, kind));
+            // Of plain HTTP and something else on one port the older has it.
+            if is_plain_http(server) {
+                if !chains.contains_key(&port) {
+                    by_port.entry(port).or_default().push((gateway, server));
+                }
+            } else if !by_port.contains_key(&port) {
+                let more = of_server(compiler, pod, port, gateway, server, snapshot);
+                if !more.is_empty() {
+                    chains.entry(port).or_default().extend(more);
+                }
             }
         }
     }
-    for (port, servers) in tcp_by_port {
-        let chains = servers.iter().flat_map(|(gateway, server, kind)| {
-            gateway_tcp::chains(compiler, pod, port, gateway, server, *kind)
-        });
-        let listener = listener(proxy, port, chains.collect());
+    for (port, mut chains) in chains {
+        gateway_tls::order(&mut chains);
+        let listener = listener(proxy, port, chains);
         snapshot
             .listeners
             .insert(listener.name.clone(), Arc::new(listener));
     }
     for (port, servers) in by_port {
-        let table = table(compiler, pod, port, &servers);
-        let chain = FilterChain {
-            name: format!("0.0.0.0_{port}"),
-            destination_port: None,
-            destinations: Vec::new(),
-            server_names: Vec::new(),
-            filter: NetworkFilter::Http(HttpConnectionManager {
-                stat_prefix: format!("outbound_0.0.0.0_{port}"),
-                route_config: table.name.clone(),
-            }),
-        };
-        let listener = listener(proxy, port, vec![chain]);
+        let table = table(compiler, pod, format!("http.{port}"), port, &servers);
+        let listener = listener(proxy, port, vec![http_chain(compiler, pod, port, &table)]);
         snapshot.routes.insert(table.name.clone(), Arc::new(table));
         snapshot
             .listeners
             .insert(listener.name.clone(), Arc::new(listener));
+    }
+    gateway_tls::secrets(compiler, &pod.namespace, snapshot);
+}
+
+/// The filter chains of a server that is not plain HTTP; an HTTPS server has a route table of its
+/// own.
+fn of_server(
+    compiler: &Compiler,
+    pod: &Pod,
+    port: u16,
+    gateway: &Resource<Gateway>,
+    server: &Server,
+    snapshot: &mut Snapshot,
+) -> Vec<FilterChain> {
+    let tcp = |kind| gateway_tcp::chains(compiler, pod, port, gateway, server, kind);
+    let Some(context) = gateway_tls::context(server) else {
+        return TcpServer::of(server).map_or_else(Vec::new, tcp);
+    };
+    if !server.port.protocol.eq_ignore_ascii_case("HTTPS") {
+        let chains = tcp(TcpServer::Plain);
+        let by_host = |chain| gateway_tls::by_host(gateway, server, &context, chain);
+        return chains.iter().flat_map(by_host).collect();
+    }
+    let (name, metadata) = (&server.port.name, &gateway.metadata);
+    let name = format!(
+        "https.{port}.{name}.{}.{}",
+        metadata.name, metadata.namespace
+    );
+    let table = table(compiler, pod, name, port, &[(gateway, server)]);
+    let chain = http_chain(compiler, pod, port, &table);
+    snapshot.routes.insert(table.name.clone(), Arc::new(table));
+    gateway_tls::by_host(gateway, server, &context, &chain)
+}
+
+fn http_chain(
+    compiler: &Compiler,
+    pod: &Pod,
+    port: u16,
+    table: &RouteConfiguration,
+) -> FilterChain {
+    FilterChain {
+        name: format!("0.0.0.0_{port}"),
+        destination_port: None,
+        destinations: Vec::new(),
+        server_names: Vec::new(),
+        transport: Transport::default(),
+        filter: NetworkFilter::Http(HttpConnectionManager {
+            stat_prefix: format!("outbound_0.0.0.0_{port}"),
+            route_config: table.name.clone(),
+            authorization: authorization::http(compiler, pod),
+        }),
     }
 }
 
@@ -103,6 +144,7 @@ fn bound_port(compiler: &Compiler, pod: &Pod, server: &Server) -> Option<u16> {
 fn table(
     compiler: &Compiler,
     pod: &Pod,
+    name: String,
     port: u16,
     servers: &[(&Resource<Gateway>, &Server)],
 ) -> RouteConfiguration {
@@ -155,7 +197,7 @@ fn table(
         });
     }
     RouteConfiguration {
-        name: format!("http.{port}"),
+        name,
         virtual_hosts,
     }
 }

@@ -131,6 +131,7 @@ fn by_server_name(
                     destination_port: None,
                     destinations: Vec::new(),
                     server_names: vec![names::sni_dnat(port.number, &subset, host)],
+                    transport: mesh_config::Transport::default(),
                     filter: NetworkFilter::Tcp(TcpProxy::to(&names::outbound(
                         port.number,
                         &subset,

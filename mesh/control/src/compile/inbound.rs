@@ -8,16 +8,17 @@ use std::{
 
 use mesh_api::sidecar::IstioIngressListener;
 use mesh_config::{
-    Accept, Cluster, ClusterLoadAssignment, Discovery, Endpoint, FilterChain,
-    HttpConnectionManager, Interception, LbPolicy, Listener, NetworkFilter, ProxyId, RetryPolicy,
-    Route, RouteAction, RouteConfiguration, Snapshot, TcpProxy, TrafficDirection, VirtualHost,
-    names,
+    Accept, Authorization, Cluster, ClusterLoadAssignment, Discovery, Endpoint, FilterChain,
+    HttpConnectionManager, Interception, LbPolicy, Listener, NetworkFilter, ProxyId, Rbac,
+    RetryPolicy, Route, RouteAction, RouteConfiguration, Snapshot, TcpProxy, TrafficDirection,
+    Transport, VirtualHost, names,
 };
 
 use super::{
-    Compiler,
+    Compiler, authorization,
     clusters::{service_ref, serviceless, upstream_protocol},
     destination_rules::lookup,
+    peer_authentication::{self, Chain, transports},
     routes::forward,
     scope::Scope,
     traffic_policy::Policy,
@@ -52,20 +53,32 @@ pub(super) fn inbound(
         Interception::Redirect => proxy.address,
         Interception::None => return,
     };
+    let authorization = authorization::http(compiler, pod);
+    let rbac = authorization::tcp(compiler, pod);
+    let passed_on = |cluster: &str| TcpProxy {
+        rbac: rbac.clone(),
+        ..TcpProxy::to(cluster)
+    };
     let mut chains = Vec::new();
     for (number, port) in declared(scope).unwrap_or_else(|| ports(compiler, pod)) {
         add_cluster(compiler, number, &port, workload_at, pod, snapshot);
-        let filter = add_routes(number, &port, snapshot);
-        chains.push((
-            number,
-            FilterChain {
+        let filter = add_routes(number, &port, &authorization, &rbac, snapshot);
+        let mode = peer_authentication::mode(compiler, pod, number);
+        let of_port: Vec<FilterChain> = transports(mode, port.protocol)
+            .into_iter()
+            .map(|(transport, chain)| FilterChain {
                 name: format!("0.0.0.0_{number}"),
                 destination_port: Some(number),
                 destinations: Vec::new(),
                 server_names: Vec::new(),
-                filter,
-            },
-        ));
+                transport,
+                filter: match chain {
+                    Chain::Port => filter.clone(),
+                    Chain::Bytes => NetworkFilter::Tcp(passed_on(&names::inbound(number))),
+                },
+            })
+            .collect();
+        chains.push((number, of_port));
     }
     let mut add =
         |name: String, address: SocketAddr, accept: Accept, filter_chains: Vec<FilterChain>| {
@@ -81,13 +94,14 @@ pub(super) fn inbound(
         };
     if proxy.interception == Interception::Redirect {
         let name = names::INBOUND_PASSTHROUGH_CLUSTER;
-        let mut chains: Vec<_> = chains.into_iter().map(|(_, chain)| chain).collect();
+        let mut chains: Vec<_> = chains.into_iter().flat_map(|(_, chains)| chains).collect();
         chains.push(FilterChain {
             name: "virtualInbound-catchall".into(),
             destination_port: None,
             destinations: Vec::new(),
             server_names: Vec::new(),
-            filter: NetworkFilter::Tcp(TcpProxy::to(name)),
+            transport: Transport::default(),
+            filter: NetworkFilter::Tcp(passed_on(name)),
         });
         add(
             "virtualInbound".into(),
@@ -100,13 +114,13 @@ pub(super) fn inbound(
             Arc::new(serviceless(name, Discovery::OriginalDst)),
         );
     } else {
-        for (number, chain) in chains {
+        for (number, chains) in chains {
             let address = SocketAddr::new(proxy.address, number);
             add(
                 format!("virtualInbound_{number}"),
                 address,
                 Accept::Direct,
-                vec![chain],
+                chains,
             );
         }
     }
@@ -209,10 +223,19 @@ fn add_cluster(
     snapshot.endpoints.insert(name, Arc::new(assignment));
 }
 
-fn add_routes(number: u16, port: &Port<'_>, snapshot: &mut Snapshot) -> NetworkFilter {
+fn add_routes(
+    number: u16,
+    port: &Port<'_>,
+    authorization: &Option<Arc<Authorization>>,
+    rbac: &Rbac,
+    snapshot: &mut Snapshot,
+) -> NetworkFilter {
     let name = names::inbound(number);
     let stat_prefix = format!("inbound_0.0.0.0_{number}");
-    let tcp = TcpProxy::to(&name);
+    let tcp = TcpProxy {
+        rbac: rbac.clone(),
+        ..TcpProxy::to(&name)
+    };
     if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) {
         return NetworkFilter::Tcp(tcp);
     }
@@ -239,6 +262,7 @@ fn add_routes(number: u16, port: &Port<'_>, snapshot: &mut Snapshot) -> NetworkF
     let http = HttpConnectionManager {
         stat_prefix,
         route_config: name,
+        authorization: authorization.clone(),
     };
     match port.protocol {
         Protocol::Sniff => NetworkFilter::Sniff { http, tcp },

@@ -74,7 +74,13 @@ pub(super) fn route_match(block: &HttpMatchRequest) -> RouteMatch {
     }
     let named = |from: &BTreeMap<String, StringMatch>, invert: bool| -> Vec<HeaderMatch> {
         from.iter()
-            .map(|(name, condition)| header(&name.to_ascii_lowercase(), condition, invert))
+            .map(
+                |(name, condition)| match name.starts_with("@request.auth.") {
+                    // Claims are not headers: their case counts.
+                    true => header(name, condition, invert),
+                    false => header(&name.to_ascii_lowercase(), condition, invert),
+                },
+            )
             .collect()
     };
     headers.extend(named(&block.headers, false));

@@ -35,6 +35,12 @@ impl Reuse {
             telemetries: _,
             proxy_configs: _,
             envoy_filters,
+            // Decides which endpoints take mutual TLS.
+            peer_authentications,
+            authorization_policies: _,
+            request_authentications: _,
+            secrets: _,
+            jwks: _,
         } = before;
         let rules = Arc::ptr_eq(settings, &now.settings)
             && same(&before.services, &now.services)
@@ -42,7 +48,8 @@ impl Reuse {
             && same(service_entries, &now.service_entries)
             && same(workload_entries, &now.workload_entries)
             && same(sidecars, &now.sidecars)
-            && same(envoy_filters, &now.envoy_filters);
+            && same(envoy_filters, &now.envoy_filters)
+            && same(peer_authentications, &now.peer_authentications);
         if !rules {
             return Self::default();
         }

@@ -9,7 +9,7 @@ use std::{
 use mesh_api::GatewayRef;
 use mesh_config::{
     Accept, FilterChain, HttpConnectionManager, Interception, Listener, NetworkFilter, ProxyId,
-    RouteConfiguration, Snapshot, TcpProxy, TrafficDirection, names,
+    RouteConfiguration, Snapshot, TcpProxy, TrafficDirection, Transport, names,
 };
 
 use super::{
@@ -134,6 +134,7 @@ pub(super) fn shared(compiler: &Compiler, scope: &Scope, pod: &Pod) -> RouteView
                     let http = HttpConnectionManager {
                         stat_prefix: stat_prefix(port.number),
                         route_config: name.clone(),
+                        authorization: None,
                     };
                     let of_rules =
                         rules.map(|resource| tcp_routes::tcp(compiler, resource, &context, &place));
@@ -180,9 +181,11 @@ pub(super) fn shared(compiler: &Compiler, scope: &Scope, pod: &Pod) -> RouteView
             destination_port: Some(number),
             destinations: Vec::new(),
             server_names: Vec::new(),
+            transport: Transport::default(),
             filter: NetworkFilter::Http(HttpConnectionManager {
                 stat_prefix: stat_prefix(number),
                 route_config: number.to_string(),
+                authorization: None,
             }),
         });
     }
@@ -210,10 +213,12 @@ fn unknown_ports(compiler: &Compiler, scope: &Scope) -> FilterChain {
         destination_port: None,
         destinations: Vec::new(),
         server_names: Vec::new(),
+        transport: Transport::default(),
         filter: NetworkFilter::Sniff {
             http: HttpConnectionManager {
                 stat_prefix: "outbound_catchall".into(),
                 route_config: UNKNOWN_PORTS.into(),
+                authorization: None,
             },
             tcp: TcpProxy::to(&cluster),
         },

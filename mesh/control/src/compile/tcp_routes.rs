@@ -30,6 +30,7 @@ impl Place<'_> {
             destination_port: self.port,
             destinations: self.destinations.to_vec(),
             server_names,
+            transport: mesh_config::Transport::default(),
             filter,
         }
     }
@@ -125,6 +126,7 @@ fn tcp_proxy(
         _ => place.name.to_owned(),
     };
     TcpProxy {
+        rbac: Default::default(),
         stat_prefix,
         clusters,
     }

@@ -15,6 +15,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) connection_pool: Option<&'a api::ConnectionPoolSettings>,
     pub(crate) outlier_detection: Option<&'a api::OutlierDetection>,
     pub(crate) retry_budget: Option<&'a api::RetryBudget>,
+    /// Carried out by [`super::upstream_tls`].
+    pub(crate) tls: Option<&'a api::ClientTlsSettings>,
 }
 
 impl Policy<'_> {
@@ -189,6 +191,7 @@ mod tests {
             connection_pool: policy.connection_pool.as_ref(),
             outlier_detection: policy.outlier_detection.as_ref(),
             retry_budget: policy.retry_budget.as_ref(),
+            tls: policy.tls.as_ref(),
         }
         .apply(&mut cluster);
         cluster

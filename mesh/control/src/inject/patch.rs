@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::probes::{AGENT_PORT, rewrite};
 use crate::{
     authenticate::AUDIENCE,
+    compile::TLS_MODE_LABEL,
     world::{PROXY_CONTAINER, owner},
 };
 
@@ -87,6 +88,9 @@ fn labels(pod: &Pod, mut labels: BTreeMap<String, String>) -> BTreeMap<String, S
         "version",
     ])
     .unwrap_or_else(|| "latest".into());
+    labels
+        .entry(TLS_MODE_LABEL.into())
+        .or_insert_with(|| "istio".into());
     // What cannot be a label's value (a long generated name) is left out.
     for (key, value) in [
         ("service.istio.io/canonical-name", name),

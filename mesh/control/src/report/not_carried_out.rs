@@ -47,12 +47,30 @@ const FIELDS: &[(&str, &[&str])] = &[
     ),
     (
         "Gateway",
-        &["spec.servers[].bind", "spec.servers[].defaultEndpoint"],
+        &[
+            "spec.servers[].bind",
+            "spec.servers[].defaultEndpoint",
+            "spec.servers[].tls.caCrl",
+            "spec.servers[].tls.verifyCertificateSpki",
+            "spec.servers[].tls.verifyCertificateHash",
+        ],
+    ),
+    (
+        "AuthorizationPolicy",
+        &["spec.targetRef", "spec.targetRefs"],
+    ),
+    (
+        "RequestAuthentication",
+        &[
+            "spec.targetRef",
+            "spec.targetRefs",
+            "spec.jwtRules[].spaceDelimitedClaims",
+        ],
     ),
 ];
 
 /// Fields of a `trafficPolicy` (and of the settings of a port) that have no effect.
-const TRAFFIC_POLICY: &[&str] = &["tls", "tunnel", "proxyProtocol"];
+const TRAFFIC_POLICY: &[&str] = &["tls.caCrl", "tunnel", "proxyProtocol"];
 
 /// One sentence per field, or one for the whole kind.
 pub(super) fn of_object(kind: &str, object: &Value) -> Vec<String> {
@@ -77,7 +95,7 @@ pub(super) fn of_object(kind: &str, object: &Value) -> Vec<String> {
                 .map(|parsed| complaints_about_filter(&parsed.resource.spec))
                 .unwrap_or_default();
         }
-        "VirtualService" => claims(object, &mut found),
+        "AuthorizationPolicy" => conditions(object, &mut found),
         _ => {}
     }
     found
@@ -130,32 +148,26 @@ fn servers(object: &Value, found: &mut Vec<String>) {
             protocol.as_str(),
             "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" | "TCP" | "MONGO" | "REDIS" | "MYSQL"
         );
-        if !plain && !passes_on {
+        let ends = serde_json::from_value(server.clone());
+        let ends = ends.is_ok_and(|server| crate::compile::ends_tls(&server).is_some());
+        if !plain && !passes_on && !ends {
             found.push(format!("spec.servers[{index}] (protocol {protocol})"));
         }
     }
 }
 
-fn claims(object: &Value, found: &mut Vec<String>) {
-    let rules = object["spec"]["http"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate();
-    for (rule, block) in rules.flat_map(|(index, rule)| {
-        rule["match"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .enumerate()
-            .map(move |(block, value)| ((index, block), value))
-    }) {
-        let headers = block["headers"].as_object().into_iter().flatten();
-        for (name, _) in headers.filter(|(name, _)| name.starts_with("@request.auth")) {
-            found.push(format!(
-                "spec.http[{}].match[{}].headers[{name}]",
-                rule.0, rule.1
-            ));
+/// Conditions on attributes that do not exist.
+fn conditions(object: &Value, found: &mut Vec<String>) {
+    let rules = object["spec"]["rules"].as_array().into_iter().flatten();
+    for (rule, conditions) in rules
+        .enumerate()
+        .map(|(index, rule)| (index, &rule["when"]))
+    {
+        for (index, condition) in conditions.as_array().into_iter().flatten().enumerate() {
+            let key = condition["key"].as_str().unwrap_or_default();
+            if !crate::compile::is_condition(key) {
+                found.push(format!("spec.rules[{rule}].when[{index}].key {key:?}"));
+            }
         }
     }
 }
@@ -216,12 +228,12 @@ mod tests {
             ["spec.http[1].match[0].statPrefix"]
         );
         let spec = json!({"subsets": [{"name": "v1", "trafficPolicy": {
-            "loadBalancer": {"simple": "PASSTHROUGH"}, "tls": {"mode": "SIMPLE"}}}],
+            "loadBalancer": {"simple": "PASSTHROUGH"}, "tls": {"mode": "SIMPLE", "caCrl": "/x"}}}],
             "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}, "connectionPool": {"tcp": {"connectTimeout": "1s"}}}});
         assert_eq!(
             paths("DestinationRule", spec),
             [
-                "spec.subsets[0].trafficPolicy.tls",
+                "spec.subsets[0].trafficPolicy.tls.caCrl",
                 "spec.subsets[0].trafficPolicy.loadBalancer.simple",
             ]
         );

@@ -56,7 +56,7 @@ impl Entry {
         let mut part = || place.next().unwrap_or_default();
         let account = match from.service_account.as_str() {
             "" => String::new(),
-            account => format!("spiffe://cluster.local/ns/{namespace}/sa/{account}"),
+            account => crate::identity(namespace, account),
         };
         Self {
             address: from.address.to_ascii_lowercase(),

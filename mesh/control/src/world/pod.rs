@@ -131,7 +131,7 @@ fn workload(
             "version",
         ])
         .unwrap_or_else(|| "latest".into()),
-        identity: format!("spiffe://cluster.local/ns/{namespace}/sa/{service_account}"),
+        identity: crate::identity(namespace, service_account),
         namespace: namespace.to_owned(),
         name,
     }

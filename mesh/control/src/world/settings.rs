@@ -7,6 +7,8 @@ use mesh_config::{AccessLogFormat, Percent, SpanProtocol};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::ext_authz::{self, ExtAuthzProvider};
+
 /// What becomes of traffic to hosts that the mesh does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutboundPolicy {
@@ -47,6 +49,8 @@ pub struct MeshSettings {
     pub destination_rule_export_to: Vec<String>,
     /// Names of `extensionProviders` that write access logs to standard output, and that take spans.
     pub providers: Providers,
+    /// Who decides about requests of CUSTOM policies.
+    pub ext_authz: Vec<ExtAuthzProvider>,
     /// What is not honoured, each with the reason.
     pub complaints: Vec<String>,
 }
@@ -140,6 +144,7 @@ struct Provider {
     opentelemetry: Option<Collector>,
     zipkin: Option<Collector>,
     prometheus: Option<Value>,
+    envoy_ext_authz_http: Option<ext_authz::Http>,
 }
 
 #[derive(Default, Deserialize)]
@@ -179,6 +184,7 @@ impl Default for MeshSettings {
             virtual_service_export_to: Vec::new(),
             destination_rule_export_to: Vec::new(),
             providers: Providers::default(),
+            ext_authz: Vec::new(),
             complaints: Vec::new(),
         }
     }
@@ -313,6 +319,17 @@ impl MeshSettings {
                     prometheus: Some(_),
                     ..
                 } => {}
+                Provider {
+                    envoy_ext_authz_http: Some(http),
+                    name,
+                    ..
+                } => {
+                    let status = http.status_on_error.clone();
+                    match ExtAuthzProvider::new(&name, http) {
+                        Some(provider) => settings.ext_authz.push(provider),
+                        None => refuse(true, "extensionProviders.statusOnError", &status),
+                    }
+                }
                 other => refuse(true, "extensionProviders", &other.name),
             }
         }

@@ -74,11 +74,17 @@ pub(super) fn config_dump(proxy: &Proxy, query: &Query<'_>) -> Page {
     };
     let passes = |text: &str| name.as_ref().is_none_or(|name| name.is_match(text));
     let (resource, mask) = (query.get("resource"), query.get("mask"));
+    let secrets = proxy.shared.secrets.all().into_iter();
+    let own: Vec<_> = secrets
+        .filter(|secret| !proxy.config.snapshot.secrets.contains_key(&secret.name))
+        .map(|secret| (*secret).clone())
+        .collect();
     let wanted = mesh_config::envoy::dump::Query {
         include_eds: query.has("include_eds"),
         resource: resource.as_deref(),
         mask: mask.as_deref(),
         name: Some(&passes),
+        own_secrets: &own,
     };
     match mesh_config::envoy::dump::config_dump(&proxy.config.snapshot, &wanted) {
         Ok(dump) => Page::json(&dump),

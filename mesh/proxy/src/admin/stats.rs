@@ -141,9 +141,13 @@ pub(super) fn collect(proxy: &Proxy) -> Stats {
             family: "envoy_cluster_",
             label: format!("cluster_name=\"{}\"", escape(&cluster.name)),
         };
-        cluster
-            .stats
-            .each(|name, kind, value| stats.values.push(scope.stat(name, kind, value)));
+        cluster.stats.each(|name, kind, value| {
+            let value = match name.strip_prefix("ssl_") {
+                Some(rest) => scope.stat(&format!("ssl.{rest}"), kind, value),
+                None => scope.stat(name, kind, value),
+            };
+            stats.values.push(value);
+        });
         cluster
             .stats
             .each_histogram(|name, values| stats.histograms.push(scope.histogram(name, values)));
@@ -173,6 +177,15 @@ pub(super) fn collect(proxy: &Proxy) -> Stats {
         };
         http.each(|name, kind, value| {
             let name = match name {
+                "rbac_allowed" => "rbac.allowed",
+                "rbac_denied" => "rbac.denied",
+                "rbac_shadow_allowed" => "rbac.shadow_allowed",
+                "rbac_shadow_denied" => "rbac.shadow_denied",
+                "ext_authz_ok" => "ext_authz.ok",
+                "ext_authz_denied" => "ext_authz.denied",
+                "ext_authz_error" => "ext_authz.error",
+                "jwt_authn_allowed" => "jwt_authn.allowed",
+                "jwt_authn_denied" => "jwt_authn.denied",
                 "fault_aborts_injected" => "fault.aborts_injected",
                 "fault_delays_injected" => "fault.delays_injected",
                 name => name,

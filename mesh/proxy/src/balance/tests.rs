@@ -10,7 +10,7 @@ fn endpoint(port: u16) -> Endpoint {
 }
 
 fn cluster(config: Config, endpoints: &[Endpoint]) -> Cluster {
-    let cluster = Cluster::new(&config.name);
+    let cluster = Cluster::new(&config.name, Default::default());
     cluster.update(Arc::new(config), endpoints, &Labels::default());
     cluster
 }

@@ -19,8 +19,9 @@ use crate::{
     outlier::Monitor,
     stats::{
         ClusterStats, Codes, Counter, HostStats, OutlierStats,
-        istio::{Labels, PeerId, ServiceId},
+        istio::{Labels, PeerId, PrincipalId, ServiceId},
     },
+    tls::{ClientTls, Secrets},
 };
 
 /// A cluster, whether or not it exists at the moment: a route may name one that does not.
@@ -39,6 +40,7 @@ pub(crate) struct Cluster {
     pub(crate) retried: Codes,
     /// Held while a host is ejected or comes back: never on the path of a request that succeeds.
     pub(crate) ejecting: Mutex<()>,
+    secrets: Arc<Secrets>,
 }
 
 /// What a cluster is at one moment.
@@ -52,6 +54,16 @@ pub(crate) struct Members {
     pub(crate) detecting_since: Instant,
     /// The service of the cluster, in metrics.
     pub(crate) service: ServiceId,
+    /// TLS towards the hosts.
+    pub(crate) tls: Option<Arc<ClientTls>>,
+}
+
+impl Members {
+    /// TLS towards one of the hosts; `None`: plain text.
+    pub(crate) fn tls_to(&self, host: &Host) -> Option<&Arc<ClientTls>> {
+        let tls = self.tls.as_ref()?;
+        (!tls.where_offered || host.mutual_tls).then_some(tls)
+    }
 }
 
 /// One endpoint of one cluster.
@@ -70,6 +82,10 @@ pub(crate) struct Host {
     pub(crate) locality_weight: Option<u32>,
     /// When it became a member.
     pub(crate) since: Instant,
+    /// Takes mutual TLS of the mesh.
+    pub(crate) mutual_tls: bool,
+    /// Who it is, where mutual TLS proves it.
+    pub(crate) principal: PrincipalId,
     pub(crate) stats: Arc<HostStats>,
     pub(crate) monitor: Arc<Monitor>,
 }
@@ -90,6 +106,8 @@ impl Host {
             priority: 0,
             locality_weight: None,
             since: Instant::now(),
+            mutual_tls: false,
+            principal: PrincipalId::NONE,
             stats: Arc::default(),
             monitor: Arc::default(),
         }
@@ -104,6 +122,7 @@ impl Host {
             locality: endpoint.locality.clone(),
             priority: endpoint.priority,
             locality_weight: endpoint.locality_weight,
+            mutual_tls: endpoint.mutual_tls,
             ..Self::at(endpoint.address)
         }
     }
@@ -126,7 +145,7 @@ impl Host {
 }
 
 impl Cluster {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, secrets: Arc<Secrets>) -> Self {
         Self {
             name: name.into(),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -136,6 +155,7 @@ impl Cluster {
             retries: Counter::default(),
             retried: Codes::default(),
             ejecting: Mutex::default(),
+            secrets,
         }
     }
 
@@ -157,7 +177,11 @@ impl Cluster {
             .is_some_and(|before| before.config.outlier_detection == config.outlier_detection);
         let known = |endpoint: &model::Endpoint| {
             let hosts = &before.as_ref()?.hosts;
-            hosts.iter().find(|host| host.address == endpoint.address)
+            // Connections in the clear are not for a host that takes TLS now, and the other way
+            // round: such a host is another.
+            hosts.iter().find(|host| {
+                host.address == endpoint.address && host.mutual_tls == endpoint.mutual_tls
+            })
         };
         let hosts: Vec<Arc<Host>> = endpoints
             .iter()
@@ -171,6 +195,9 @@ impl Cluster {
                 if !same_detection {
                     host.monitor = Arc::default();
                 }
+                if endpoint.mutual_tls {
+                    host.principal = labels.principal(&endpoint.workload.identity);
+                }
                 Arc::new(host)
             })
             .collect();
@@ -181,10 +208,17 @@ impl Cluster {
         self.stats.membership_total.set(hosts.len() as u64);
         self.stats.update_success.add(1);
         let service = labels.service(&config);
+        let tls = config.tls.as_ref().map(|context| {
+            ClientTls::compile(context, &self.secrets).unwrap_or_else(|error| {
+                tracing::error!("cluster {}: {error}; connections fail", self.name);
+                ClientTls::failing(context)
+            })
+        });
         // Never without its hosts, not for a moment: requests read it meanwhile.
         self.members.store(Some(Arc::new(Members {
             balancer: Balancer::new(&config, &hosts),
             service,
+            tls: tls.map(Arc::new),
             config,
             hosts,
             detecting_since,
@@ -203,6 +237,7 @@ impl Cluster {
                 hosts: members.hosts.clone(),
                 detecting_since: members.detecting_since,
                 service: members.service,
+                tls: members.tls.clone(),
             }))
         });
         let Some(members) = &*self.members.load() else {
@@ -230,16 +265,27 @@ impl Cluster {
 
 /// All clusters that exist or are named by a route.
 #[derive(Debug, Default)]
-pub(crate) struct Clusters(BTreeMap<Box<str>, Arc<Cluster>>);
+pub(crate) struct Clusters {
+    by_name: BTreeMap<Box<str>, Arc<Cluster>>,
+    secrets: Arc<Secrets>,
+}
 
 impl Clusters {
+    /// No clusters; those to come find their certificates in `secrets`.
+    pub(crate) fn new(secrets: Arc<Secrets>) -> Self {
+        Self {
+            by_name: BTreeMap::new(),
+            secrets,
+        }
+    }
+
     /// The cluster of a name; made when it was not known.
     pub(crate) fn named(&mut self, name: &str) -> Arc<Cluster> {
-        if let Some(cluster) = self.0.get(name) {
+        if let Some(cluster) = self.by_name.get(name) {
             return cluster.clone();
         }
-        let cluster = Arc::new(Cluster::new(name));
-        self.0.insert(name.into(), cluster.clone());
+        let cluster = Arc::new(Cluster::new(name, self.secrets.clone()));
+        self.by_name.insert(name.into(), cluster.clone());
         cluster
     }
 
@@ -272,7 +318,7 @@ impl Clusters {
             }
             known.update(cluster.clone(), endpoints, labels);
         }
-        self.0.retain(|name, cluster| {
+        self.by_name.retain(|name, cluster| {
             let exists = snapshot.clusters.contains_key(&**name);
             if !exists {
                 cluster.members.store(None);
@@ -283,6 +329,6 @@ impl Clusters {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Cluster>> {
-        self.0.values()
+        self.by_name.values()
     }
 }

@@ -9,7 +9,13 @@ use std::{
 use mesh_config as model;
 
 use super::{Cluster, Clusters, RouteTable, route::by_weight};
-use crate::stats::{HttpStats, Registry, TcpStats};
+use crate::{
+    authorization::{self, Gate, Gates},
+    rbac::Rbac,
+    sni::Hello,
+    stats::{HttpStats, Registry, TcpStats},
+    tls::{Secrets, ServerTls},
+};
 
 /// A listener at one moment.
 #[derive(Debug)]
@@ -25,6 +31,9 @@ struct Chain {
     port: Option<u16>,
     destinations: Vec<Place>,
     server_names: Vec<Place>,
+    protocol: Option<model::TransportProtocol>,
+    application_protocols: Vec<Box<[u8]>>,
+    tls: Option<Arc<ServerTls>>,
     filter: Filter,
 }
 
@@ -42,6 +51,8 @@ pub(crate) struct Http {
     pub(crate) stats: Arc<HttpStats>,
     /// `None`: the table is not known, 404 NR.
     pub(crate) table: Option<Arc<RouteTable>>,
+    /// What requests must pass.
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 /// Bytes to a cluster.
@@ -50,6 +61,8 @@ pub(crate) struct Tcp {
     pub(crate) stats: Arc<TcpStats>,
     /// With their weights.
     clusters: Vec<(Arc<Cluster>, u32)>,
+    /// What connections must pass.
+    pub(crate) rbac: Arc<Rbac>,
     /// A client of a door may still speak HTTP to it: this sends it on unchanged.
     http: Http,
 }
@@ -77,42 +90,82 @@ impl Listener {
         tables: &HashMap<String, Arc<RouteTable>>,
         clusters: &mut Clusters,
         registry: &Registry,
+        secrets: &Arc<Secrets>,
+        gates: &mut Gates,
     ) -> Self {
-        let http = |manager: &model::HttpConnectionManager| Http {
+        let mut http = |manager: &model::HttpConnectionManager, clusters: &mut Clusters| Http {
+            gate: manager
+                .authorization
+                .as_ref()
+                .map(|from| gates.gate(from, clusters)),
             stats: registry.http(&manager.stat_prefix),
             table: tables.get(&manager.route_config).cloned(),
         };
-        let mut tcp = |proxy: &model::TcpProxy| {
+        let tcp = |proxy: &model::TcpProxy, clusters: &mut Clusters| {
             let named = |to: &model::TcpCluster| (clusters.named(&to.name), to.weight);
             Tcp::new(
                 &proxy.stat_prefix,
                 proxy.clusters.iter().map(named).collect(),
+                Arc::new(authorization::of_tcp(&proxy.rbac)),
                 registry,
             )
+        };
+        // Chains of one listener mostly end TLS in the same way.
+        let mut contexts: Vec<(&model::DownstreamTlsContext, Arc<ServerTls>)> = Vec::new();
+        let mut tls = |context| {
+            if let Some((_, known)) = contexts.iter().find(|(known, _)| *known == context) {
+                return Some(known.clone());
+            }
+            let compiled = match ServerTls::compile(context, secrets) {
+                Ok(compiled) => Arc::new(compiled),
+                Err(error) => {
+                    tracing::error!("listener {}: {error}; such connections fail", listener.name);
+                    return None;
+                }
+            };
+            contexts.push((context, compiled.clone()));
+            Some(compiled)
         };
         let chains = listener
             .filter_chains
             .iter()
-            .map(|chain| Chain {
-                port: chain.destination_port,
-                destinations: chain
-                    .destinations
-                    .iter()
-                    .map(|text| Place::parse(text))
-                    .collect(),
-                server_names: chain
-                    .server_names
-                    .iter()
-                    .map(|text| Place::parse(text))
-                    .collect(),
-                filter: match &chain.filter {
-                    model::NetworkFilter::Http(manager) => Filter::Http(http(manager)),
-                    model::NetworkFilter::Tcp(proxy) => Filter::Tcp(tcp(proxy)),
-                    model::NetworkFilter::Sniff {
-                        http: manager,
-                        tcp: proxy,
-                    } => Filter::Sniff(http(manager), tcp(proxy)),
-                },
+            .filter_map(|chain| {
+                // A chain whose TLS cannot be had takes nothing: never plain text instead.
+                let tls = match &chain.transport.tls {
+                    Some(context) => Some(tls(context)?),
+                    None => None,
+                };
+                Some(Chain {
+                    port: chain.destination_port,
+                    destinations: chain
+                        .destinations
+                        .iter()
+                        .map(|text| Place::parse(text))
+                        .collect(),
+                    server_names: chain
+                        .server_names
+                        .iter()
+                        .map(|text| Place::parse(text))
+                        .collect(),
+                    protocol: chain.transport.protocol,
+                    application_protocols: chain
+                        .transport
+                        .application_protocols
+                        .iter()
+                        .map(|name| name.as_bytes().into())
+                        .collect(),
+                    tls,
+                    filter: match &chain.filter {
+                        model::NetworkFilter::Http(manager) => {
+                            Filter::Http(http(manager, clusters))
+                        }
+                        model::NetworkFilter::Tcp(proxy) => Filter::Tcp(tcp(proxy, clusters)),
+                        model::NetworkFilter::Sniff {
+                            http: manager,
+                            tcp: proxy,
+                        } => Filter::Sniff(http(manager, clusters), tcp(proxy, clusters)),
+                    },
+                })
             })
             .collect();
         Self {
@@ -123,34 +176,61 @@ impl Listener {
         }
     }
 
-    /// The first chain whose conditions hold; `server_name` is that of the connection's TLS
-    /// greeting (empty: a greeting without one), if it has been seen.
-    pub(crate) fn chain(
-        &self,
-        destination: &Destination,
-        server_name: Option<&str>,
-    ) -> Option<&Filter> {
-        self.chains
-            .iter()
-            .find(|chain| chain.takes(destination, server_name))
-            .map(|chain| &chain.filter)
-    }
-
-    /// The chain of a connection; `None` as its destination: that is the listener itself.
-    pub(crate) fn chain_of(
-        &self,
-        destination: Option<&Destination>,
-        server_name: Option<&str>,
-    ) -> Option<&Filter> {
+    /// The first chain whose conditions hold. `None` as the destination of a connection: that is
+    /// the listener itself. `hello` is how the client began, if it has been seen.
+    fn find(&self, destination: Option<&Destination>, hello: Option<&Hello>) -> Option<&Chain> {
+        let first = |to: &Destination| self.chains.iter().find(|chain| chain.takes(to, hello));
         match (&self.chains[..], destination) {
-            (_, Some(to)) => self.chain(to, server_name),
-            ([only], None) if only.takes_all() => Some(&only.filter),
-            _ => self.chain(&self.address.into(), server_name),
+            (_, Some(to)) => first(to),
+            ([only], None) if only.takes_all() => Some(only),
+            _ => first(&self.address.into()),
         }
     }
 
-    /// Which chain takes a connection may depend on the name in its TLS greeting.
-    pub(crate) fn asks_server_name(&self, destination: Option<&Destination>) -> bool {
+    /// What takes a connection.
+    pub(crate) fn chain_of(
+        &self,
+        destination: Option<&Destination>,
+        hello: Option<&Hello>,
+    ) -> Option<&Filter> {
+        Some(&self.find(destination, hello)?.filter)
+    }
+
+    /// What takes a request. A connection that was accepted stays, even when new ones like it are
+    /// not accepted any more.
+    pub(crate) fn of_request(
+        &self,
+        destination: Option<&Destination>,
+        hello: Option<&Hello>,
+    ) -> Option<&Http> {
+        let chain = self.find(destination, hello).or_else(|| {
+            let own = Destination::from(self.address);
+            let to = destination.unwrap_or(&own);
+            self.chains
+                .iter()
+                .find(|chain| chain.server_names.is_empty() && chain.goes_to(to))
+        });
+        chain.map(|chain| chain.filter.http())
+    }
+
+    /// The TLS that ends with a chain; the outer `None`: no chain takes the connection.
+    pub(crate) fn transport_of(
+        &self,
+        destination: Option<&Destination>,
+        hello: &Hello,
+    ) -> Option<Option<&Arc<ServerTls>>> {
+        Some(self.find(destination, Some(hello))?.tls.as_ref())
+    }
+
+    /// Whether a connection is TLS must be known before anything else.
+    pub(crate) fn inspects_tls(&self) -> bool {
+        self.chains
+            .iter()
+            .any(|chain| chain.protocol.is_some() || chain.tls.is_some())
+    }
+
+    /// Which chain takes a connection may depend on its TLS greeting.
+    pub(crate) fn asks_hello(&self, destination: Option<&Destination>) -> bool {
         let mut chains = self
             .chains
             .iter()
@@ -181,21 +261,29 @@ impl Http {
         Self {
             stats: registry.http(prefix),
             table: Some(Arc::new(RouteTable::plain(&[(cluster, 1)]))),
+            gate: None,
         }
     }
 }
 
 impl Tcp {
     pub(crate) fn plain(prefix: &str, cluster: Arc<Cluster>, registry: &Registry) -> Self {
-        Self::new(prefix, vec![(cluster, 1)], registry)
+        Self::new(prefix, vec![(cluster, 1)], Arc::default(), registry)
     }
 
-    fn new(prefix: &str, clusters: Vec<(Arc<Cluster>, u32)>, registry: &Registry) -> Self {
+    fn new(
+        prefix: &str,
+        clusters: Vec<(Arc<Cluster>, u32)>,
+        rbac: Arc<Rbac>,
+        registry: &Registry,
+    ) -> Self {
         Self {
+            rbac,
             stats: registry.tcp(prefix),
             http: Http {
                 stats: registry.http(prefix),
                 table: Some(Arc::new(RouteTable::plain(&clusters))),
+                gate: None,
             },
             clusters,
         }
@@ -252,14 +340,30 @@ impl Place {
 }
 
 impl Chain {
-    fn takes(&self, destination: &Destination, server_name: Option<&str>) -> bool {
-        self.goes_to(destination)
+    fn takes(&self, destination: &Destination, hello: Option<&Hello>) -> bool {
+        let greeting = hello.filter(|hello| hello.tls);
+        let protocol = match self.protocol {
+            None => true,
+            Some(model::TransportProtocol::Tls) => greeting.is_some(),
+            Some(model::TransportProtocol::RawBuffer) => greeting.is_none(),
+        };
+        let offered = |name: &[u8]| {
+            let mut ours = self.application_protocols.iter();
+            ours.any(|own| **own == *name)
+        };
+        protocol
+            && self.goes_to(destination)
             && (self.server_names.is_empty()
-                || server_name.is_some_and(|name| among(&self.server_names, name)))
+                || greeting.is_some_and(|hello| among(&self.server_names, &hello.server_name)))
+            && (self.application_protocols.is_empty()
+                || greeting.is_some_and(|hello| hello.alpn.iter().any(|name| offered(name))))
     }
 
     fn takes_all(&self) -> bool {
-        self.port.is_none() && self.destinations.is_empty() && self.server_names.is_empty()
+        self.port.is_none()
+            && self.destinations.is_empty()
+            && self.server_names.is_empty()
+            && self.protocol.is_none()
     }
 
     fn goes_to(&self, destination: &Destination) -> bool {

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, Method};
 use mesh_config as model;
 use regex::{Regex, RegexBuilder};
+use serde_json::Value;
 
 use super::CompileError;
 
@@ -15,7 +16,12 @@ pub(crate) struct RequestView<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
+    /// The payload of the request's token, if it has a valid one.
+    pub(crate) claims: Option<&'a Value>,
 }
+
+/// What stands for a header where a claim is meant.
+const CLAIMS: &str = "@request.auth.claims";
 
 #[derive(Debug)]
 pub(crate) struct RouteMatcher {
@@ -54,6 +60,8 @@ enum Field {
     Scheme,
     Path,
     Header(HeaderName),
+    /// A claim of the request's token, by its path.
+    Claim(Vec<Box<str>>),
 }
 
 #[derive(Debug)]
@@ -201,6 +209,13 @@ impl HeaderMatcher {
             ":authority" | "host" => Field::Authority,
             ":scheme" => Field::Scheme,
             ":path" => Field::Path,
+            name if name.starts_with(CLAIMS) => Field::Claim(
+                name[CLAIMS.len()..]
+                    .split(['.', '[', ']'])
+                    .filter(|key| !key.is_empty())
+                    .map(Into::into)
+                    .collect(),
+            ),
             name => Field::Header(
                 HeaderName::from_bytes(name.as_bytes())
                     .map_err(|_| CompileError::HeaderName(name.into()))?,
@@ -219,9 +234,23 @@ impl HeaderMatcher {
             Field::Authority => request.authority,
             Field::Scheme => request.scheme,
             Field::Path => request.path,
+            Field::Claim(path) => return self.invert != self.any_member(request.claims, path),
             Field::Header(name) => return self.invert != self.any_value(request.headers, name),
         };
         self.invert != self.value.matches(Some(pseudo))
+    }
+
+    /// Of a list one member is enough. Without a token there is no claim.
+    fn any_member(&self, claims: Option<&Value>, path: &[Box<str>]) -> bool {
+        let matches = |value: &Value| match value {
+            Value::String(text) => self.value.matches(Some(text)),
+            other => self.value.matches(Some(&other.to_string())),
+        };
+        match claims.and_then(|claims| crate::rbac::claim(claims, path)) {
+            None | Some(Value::Null) => false,
+            Some(Value::Array(members)) => members.iter().any(matches),
+            Some(value) => matches(value),
+        }
     }
 
     /// One matching value is enough. An inverted condition counts an absent header as empty, except

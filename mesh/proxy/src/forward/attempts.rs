@@ -21,6 +21,7 @@ use crate::{
     reply::LocalReply,
     request::RequestContext,
     retry,
+    stats::istio::PrincipalId,
 };
 
 /// The attempts of one request.
@@ -64,6 +65,14 @@ impl Attempts<'_> {
                 return Err(self.charged(LocalReply::no_healthy_upstream()));
             };
             self.exchange.host = Some(host.clone());
+            if self.context.direction != TrafficDirection::Inbound {
+                let proven = self.members.tls_to(&host).is_some();
+                self.exchange.principal = if proven {
+                    host.principal
+                } else {
+                    PrincipalId::NONE
+                };
+            }
             let mut request = match unsent.take() {
                 Some(request) => request,
                 None if keep => spare.as_ref().map(|outgoing| outgoing.request(http2)),

@@ -89,7 +89,8 @@ scope! {
             upstream_rq_cancelled upstream_rq_maintenance_mode upstream_rq_rx_reset
             upstream_rq_tx_reset upstream_rq_retry upstream_rq_retry_success
             upstream_rq_retry_limit_exceeded upstream_rq_retry_overflow
-            upstream_rq_retry_backoff_exponential upstream_rq_retry_backoff_ratelimited lb_healthy_panic update_success;
+            upstream_rq_retry_backoff_exponential upstream_rq_retry_backoff_ratelimited lb_healthy_panic update_success
+            ssl_handshake ssl_connection_error ssl_fail_verify_san ssl_fail_verify_error;
         gauges:
             upstream_cx_active upstream_rq_active upstream_rq_pending_active
             membership_total membership_healthy;
@@ -136,7 +137,9 @@ scope! {
             downstream_rq_total downstream_rq_completed downstream_rq_http1_total
             downstream_rq_http2_total downstream_rq_rx_reset
             downstream_cx_rx_bytes_total downstream_cx_tx_bytes_total
-            no_route no_cluster rq_direct_response rq_redirect rq_total fault_aborts_injected fault_delays_injected;
+            no_route no_cluster rq_direct_response rq_redirect rq_total fault_aborts_injected fault_delays_injected
+            rbac_allowed rbac_denied rbac_shadow_allowed rbac_shadow_denied
+            ext_authz_ok ext_authz_denied ext_authz_error jwt_authn_allowed jwt_authn_denied;
         gauges: downstream_cx_active downstream_rq_active;
         codes: downstream_rq;
         histograms: downstream_cx_length_ms downstream_rq_time;
@@ -157,7 +160,7 @@ scope! {
     /// `server.*`, `listener_manager.*` and the like, by their whole names' last part.
     ServerStats {
         counters: config_updates config_rejected discovery_connects access_log_dropped
-            spans_sent spans_dropped downstream_cx_overflow;
+            spans_sent spans_dropped downstream_cx_overflow tls_handshake_failures;
         gauges: total_connections listeners;
     }
 }

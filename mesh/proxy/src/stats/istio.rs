@@ -25,6 +25,15 @@ pub(crate) struct PeerId(u32);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ServiceId(u32);
 
+/// An identity that mutual TLS proved, in metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct PrincipalId(u32);
+
+impl PrincipalId {
+    /// No mutual TLS.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 impl PeerId {
     pub(crate) const UNKNOWN: Self = Self(0);
 }
@@ -47,6 +56,8 @@ pub(crate) struct HttpKey {
     pub(crate) reporter: Reporter,
     /// The other side; this side is the proxy's own workload.
     pub(crate) peer: PeerId,
+    /// Of the other side.
+    pub(crate) principal: PrincipalId,
     pub(crate) service: ServiceId,
     pub(crate) grpc: bool,
     pub(crate) status: u16,
@@ -59,6 +70,7 @@ pub(crate) struct HttpKey {
 pub(crate) struct TcpKey {
     pub(crate) reporter: Reporter,
     pub(crate) peer: PeerId,
+    pub(crate) principal: PrincipalId,
     pub(crate) service: ServiceId,
     pub(crate) flags: Flags,
 }
@@ -87,6 +99,7 @@ pub(crate) struct TcpSeries {
 #[derive(Debug, Default)]
 pub(crate) struct Labels {
     peers: Mutex<Interner<model::Workload>>,
+    principals: Mutex<Interner<String>>,
     services: Mutex<Interner<model::ServiceRef>>,
     http: Mutex<HashMap<HttpKey, Arc<HttpSeries>>>,
     tcp: Mutex<HashMap<TcpKey, Arc<TcpSeries>>>,
@@ -132,6 +145,15 @@ impl<T: Clone + Hash + Eq> Interner<T> {
 impl Labels {
     pub(crate) fn peer(&self, workload: &model::Workload) -> PeerId {
         PeerId(lock(&self.peers).number(workload))
+    }
+
+    /// An identity; the empty one is none.
+    pub(crate) fn principal(&self, identity: &str) -> PrincipalId {
+        PrincipalId(lock(&self.principals).number(&identity.to_owned()))
+    }
+
+    pub(crate) fn identity(&self, principal: PrincipalId) -> Arc<String> {
+        lock(&self.principals).value(principal.0)
     }
 
     pub(crate) fn workload(&self, peer: PeerId) -> Arc<model::Workload> {

@@ -6,7 +6,7 @@ use mesh_config::{Node, ServiceRef, Workload};
 
 use super::{
     BOUNDS, Histogram,
-    istio::{HttpKey, HttpSeries, Labels, PeerId, Reporter, ServiceId, TcpKey},
+    istio::{HttpKey, HttpSeries, Labels, PeerId, PrincipalId, Reporter, ServiceId, TcpKey},
 };
 
 /// Appends all metrics. `node` is the proxy's own workload.
@@ -109,7 +109,8 @@ fn write_histogram(out: &mut String, name: &str, labels: &str, histogram: &Histo
 
 fn http_labels(labels: &Labels, node: &Node, key: &HttpKey) -> String {
     let protocol = if key.grpc { "grpc" } else { "http" };
-    let mut text = common(labels, node, key.reporter, key.peer, key.service, protocol);
+    let other = (key.peer, key.principal);
+    let mut text = common(labels, node, key.reporter, other, key.service, protocol);
     let grpc = key
         .grpc_status
         .map_or_else(String::new, |status| status.to_string());
@@ -118,18 +119,25 @@ fn http_labels(labels: &Labels, node: &Node, key: &HttpKey) -> String {
         ",response_code=\"{}\",grpc_response_status=\"{grpc}\"",
         key.status
     );
-    finish(text, key.reporter, key.flags)
+    finish(text, key.reporter, key.principal, key.flags)
 }
 
 fn tcp_labels(labels: &Labels, node: &Node, key: &TcpKey) -> String {
-    let text = common(labels, node, key.reporter, key.peer, key.service, "tcp");
-    finish(text, key.reporter, key.flags)
+    let other = (key.peer, key.principal);
+    let text = common(labels, node, key.reporter, other, key.service, "tcp");
+    finish(text, key.reporter, key.principal, key.flags)
 }
 
-fn finish(mut text: String, reporter: Reporter, flags: crate::flags::Flags) -> String {
+fn finish(
+    mut text: String,
+    reporter: Reporter,
+    principal: PrincipalId,
+    flags: crate::flags::Flags,
+) -> String {
     let policy = match reporter {
         Reporter::Source => "unknown",
-        Reporter::Destination => "none",
+        Reporter::Destination if principal == PrincipalId::NONE => "none",
+        Reporter::Destination => "mutual_tls",
     };
     let _ = write!(
         text,
@@ -143,12 +151,22 @@ fn common(
     labels: &Labels,
     node: &Node,
     reporter: Reporter,
-    peer: PeerId,
+    (peer, principal): (PeerId, PrincipalId),
     service: ServiceId,
     protocol: &str,
 ) -> String {
     let peer = labels.workload(peer);
     let own = &node.workload;
+    // Ours is proven where the other side's is: one handshake proves both.
+    let principal = labels.identity(principal);
+    let own_principal = match principal.as_str() {
+        "" => "",
+        _ => &own.identity,
+    };
+    let (source_principal, destination_principal) = match reporter {
+        Reporter::Source => (own_principal, principal.as_str()),
+        Reporter::Destination => (principal.as_str(), own_principal),
+    };
     let (name, source, destination): (_, &Workload, &Workload) = match reporter {
         Reporter::Source => ("source", own, &peer),
         Reporter::Destination => ("destination", &peer, own),
@@ -165,13 +183,13 @@ fn common(
         ("source_canonical_service", &source.canonical_name),
         ("source_canonical_revision", revision(source)),
         ("source_workload_namespace", &source.namespace),
-        ("source_principal", ""),
+        ("source_principal", source_principal),
         ("source_app", &source.app),
         ("source_version", &source.version),
         ("source_cluster", &cluster(source)),
         ("destination_workload", &destination.name),
         ("destination_workload_namespace", &destination.namespace),
-        ("destination_principal", ""),
+        ("destination_principal", destination_principal),
         ("destination_app", &destination.app),
         ("destination_version", &destination.version),
         ("destination_service", &service.host),

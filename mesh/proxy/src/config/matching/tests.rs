@@ -27,6 +27,7 @@ fn matches(matcher: &RouteMatcher, request: &str) -> bool {
         );
     }
     matcher.matches(&RequestView {
+        claims: None,
         method: &method,
         scheme: "http",
         authority,

@@ -22,6 +22,7 @@ fn table(hosts: &[(&str, &[&str])]) -> RouteTable {
 
 fn host(table: &RouteTable, authority: &str) -> Option<String> {
     let view = RequestView {
+        claims: None,
         method: &Method::GET,
         scheme: "http",
         authority,

@@ -1,0 +1,15 @@
+//! The certificate authority of the mesh.
+//!
+//! ```text
+//! Secret cacerts, else istio-ca-secret (made once) ─► Authority ─┬─► serve: signs what proxies ask for
+//!                                                                ├─► the control plane's own TLS
+//!                                                                └─► publish: ConfigMap istio-ca-root-cert
+//! ```
+
+mod authority;
+mod publish;
+mod serve;
+
+pub(crate) use authority::Authority;
+pub(crate) use publish::publish;
+pub(crate) use serve::{Signer, router};
