@@ -1,11 +1,12 @@
 //! A snapshot in the words of Envoy's v3 API: each resource as the JSON form of its protobuf
 //! message, with the field names that Envoy prints (snake case).
 //!
-//! [`dump`] lays them out as `/config_dump` does. [`bootstrap`] makes them the static resources of
+//! [`discovery`] answers a real Envoy that polls the control plane. [`dump`] lays them out as `/config_dump` does. [`bootstrap`] makes them the static resources of
 //! a real Envoy, which is how our own behaviour is compared with the original.
 
 mod authorization;
 mod cluster;
+pub mod discovery;
 pub mod dump;
 mod listener;
 mod route;
@@ -44,7 +45,7 @@ pub fn bootstrap(snapshot: &Snapshot, admin: std::net::SocketAddr) -> Value {
         "admin": { "address": socket_address(admin) },
         "static_resources": {
             "listeners": snapshot.listeners.values()
-                .map(|l| listener::with_routes_inline(l, &snapshot.routes)).collect::<Vec<_>>(),
+                .map(|l| listener::with_routes_inline(l, &snapshot.routes, &snapshot.node)).collect::<Vec<_>>(),
             "clusters": snapshot.clusters.values()
                 .map(|c| cluster::with_endpoints_inline(c, snapshot.endpoints.get(&c.name).map(|e| &**e)))
                 .collect::<Vec<_>>(),

@@ -12,7 +12,11 @@ use crate::{
 
 /// A cluster that learns its endpoints from the control plane.
 pub fn cluster(cluster: &Cluster) -> Value {
-    let mut message = json!({ "name": cluster.name });
+    let mut message = json!({
+        "name": cluster.name,
+        // The semicolon ends the name within the name of a statistic.
+        "alt_stat_name": format!("{};", cluster.name),
+    });
     match cluster.discovery {
         Discovery::Eds => {
             message["type"] = "EDS".into();

@@ -73,7 +73,10 @@ fn sections(snapshot: &Snapshot, query: &Query<'_>) -> Vec<Value> {
         .values()
         .filter(|l| wanted(&l.name))
         .map(|l| {
-            let body = any("envoy.config.listener.v3.Listener", listener(l));
+            let body = any(
+                "envoy.config.listener.v3.Listener",
+                listener(l, &snapshot.node),
+            );
             json!({ "name": l.name, "active_state": { "version_info": version, "listener": body } })
         })
         .collect();

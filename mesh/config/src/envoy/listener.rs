@@ -6,23 +6,37 @@ use serde_json::{Value, json};
 
 use super::{any, authorization, route_configuration, socket_address};
 use crate::{
-    Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, RouteConfiguration,
-    TcpProxy, TrafficDirection,
+    Accept, AccessLogFormat, FilterChain, HttpConnectionManager, Listener, NetworkFilter, Node,
+    RouteConfiguration, TcpProxy, TrafficDirection,
 };
 
 type Routes = BTreeMap<String, Arc<RouteConfiguration>>;
 
+/// What a listener takes from elsewhere in the snapshot.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    direction: TrafficDirection,
+    /// The route tables, to be written into it; absent: it learns them from the control plane.
+    routes: Option<&'a Routes>,
+    node: &'a Node,
+}
+
 /// A listener that learns its routes from the control plane.
-pub fn listener(listener: &Listener) -> Value {
-    message(listener, None)
+pub fn listener(listener: &Listener, node: &Node) -> Value {
+    message(listener, None, node)
 }
 
 /// A listener with its route tables written into it.
-pub(super) fn with_routes_inline(listener: &Listener, routes: &Routes) -> Value {
-    message(listener, Some(routes))
+pub(super) fn with_routes_inline(listener: &Listener, routes: &Routes, node: &Node) -> Value {
+    message(listener, Some(routes), node)
 }
 
-fn message(listener: &Listener, routes: Option<&Routes>) -> Value {
+fn message(listener: &Listener, routes: Option<&Routes>, node: &Node) -> Value {
+    let around = Around {
+        direction: listener.direction,
+        routes,
+        node,
+    };
     let mut message = json!({
         "name": listener.name,
         "address": socket_address(listener.address),
@@ -30,7 +44,7 @@ fn message(listener: &Listener, routes: Option<&Routes>) -> Value {
             TrafficDirection::Inbound => "INBOUND",
             TrafficDirection::Outbound | TrafficDirection::Gateway => "OUTBOUND",
         },
-        "filter_chains": listener.filter_chains.iter().map(|chain| filter_chain(chain, routes)).collect::<Vec<_>>(),
+        "filter_chains": listener.filter_chains.iter().flat_map(|chain| filter_chains(chain, around)).collect::<Vec<_>>(),
     });
     let filter =
         |name: &str, kind: &str| json!({ "name": name, "typed_config": any(kind, json!({})) });
@@ -55,13 +69,24 @@ fn message(listener: &Listener, routes: Option<&Routes>) -> Value {
         // of an absolute-form request is what its HTTP filter chain does anyway.
         Accept::HttpProxy | Accept::Direct => {}
     }
+    let sniffs = |chain: &FilterChain| matches!(chain.filter, NetworkFilter::Sniff { .. });
+    if listener.filter_chains.iter().any(sniffs) {
+        filters.push(filter(
+            "envoy.filters.listener.http_inspector",
+            "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+        ));
+        // A client that waits for the server to speak first is taken as not HTTP.
+        message["listener_filters_timeout"] = "5s".into();
+        message["continue_on_listener_filters_timeout"] = true.into();
+    }
     if !filters.is_empty() {
         message["listener_filters"] = filters.into();
     }
     message
 }
 
-fn filter_chain(chain: &FilterChain, routes: Option<&Routes>) -> Value {
+/// One chain; sniffing is two, of which the one for HTTP asks for what the inspector found.
+fn filter_chains(chain: &FilterChain, around: Around<'_>) -> Vec<Value> {
     let mut matches = json!({});
     if let Some(port) = chain.destination_port {
         matches["destination_port"] = port.into();
@@ -87,29 +112,81 @@ fn filter_chain(chain: &FilterChain, routes: Option<&Routes>) -> Value {
     if !chain.server_names.is_empty() && chain.server_names != ["*"] {
         matches["server_names"] = chain.server_names.clone().into();
     }
-    let filters = match &chain.filter {
-        NetworkFilter::Http(http) => vec![connection_manager(http, routes)],
-        NetworkFilter::Tcp(tcp) => {
-            let mut filters = authorization::network_filters(&tcp.rbac);
-            filters.push(tcp_proxy(tcp));
-            filters
+    let one = |name: &str, matches: Value, filters: Vec<Value>| {
+        let mut message = json!({ "name": name, "filter_chain_match": matches, "filters": filters });
+        if let Some(context) = &chain.transport.tls {
+            message["transport_socket"] = super::tls::downstream(context);
         }
-        // In Envoy sniffing is a listener filter and two chains; here the HTTP one stands for both.
-        NetworkFilter::Sniff { http, .. } => vec![connection_manager(http, routes)],
+        message
     };
-    let mut message =
-        json!({ "name": chain.name, "filter_chain_match": matches, "filters": filters });
-    if let Some(context) = &chain.transport.tls {
-        message["transport_socket"] = super::tls::downstream(context);
+    let of_tcp = |tcp: &TcpProxy| {
+        let mut filters = authorization::network_filters(&tcp.rbac);
+        filters.push(tcp_proxy(tcp, around));
+        filters
+    };
+    match &chain.filter {
+        NetworkFilter::Tcp(tcp) => vec![one(&chain.name, matches, of_tcp(tcp))],
+        NetworkFilter::Sniff { http, tcp } if chain.transport.tls.is_none() => {
+            let mut looks_like_http = matches.clone();
+            looks_like_http["application_protocols"] = json!(["http/1.0", "http/1.1", "h2c"]);
+            let tcp_name = format!("{}-tcp", chain.name);
+            vec![
+                one(
+                    &chain.name,
+                    looks_like_http,
+                    vec![connection_manager(http, around)],
+                ),
+                one(&tcp_name, matches, of_tcp(tcp)),
+            ]
+        }
+        // Within TLS the inspector sees nothing; there the HTTP chain stands for both.
+        NetworkFilter::Http(http) | NetworkFilter::Sniff { http, .. } => {
+            vec![one(
+                &chain.name,
+                matches,
+                vec![connection_manager(http, around)],
+            )]
+        }
     }
-    message
 }
 
-fn connection_manager(http: &HttpConnectionManager, routes: Option<&Routes>) -> Value {
+fn access_log(node: &Node) -> Value {
+    if !node.access_log {
+        return json!([]);
+    }
+    let format = match node.access_log_format.clone().unwrap_or_default() {
+        AccessLogFormat::Text(text) => json!({ "text_format_source": { "inline_string": text } }),
+        AccessLogFormat::Json(fields) => json!({ "json_format": fields }),
+    };
+    json!([{
+        "name": "envoy.access_loggers.file",
+        "typed_config": any(
+            "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            json!({ "path": "/dev/stdout", "log_format": format }),
+        ),
+    }])
+}
+
+fn connection_manager(http: &HttpConnectionManager, around: Around<'_>) -> Value {
+    let gateway = around.direction == TrafficDirection::Gateway;
     let mut fields = json!({
         "stat_prefix": http.stat_prefix,
+        "server_name": match around.direction {
+            TrafficDirection::Outbound => "envoy",
+            TrafficDirection::Inbound | TrafficDirection::Gateway => "istio-envoy",
+        },
+        "use_remote_address": gateway,
         "normalize_path": true,
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+        "stream_idle_timeout": "0s",
+        "proxy_100_continue": true,
         "upgrade_configs": [{ "upgrade_type": "websocket" }],
+        "tracing": {
+            "client_sampling": { "value": 100.0 },
+            "random_sampling": { "value": f64::from(around.node.trace_sampling.millionths()) / 10_000.0 },
+            "overall_sampling": { "value": 100.0 },
+        },
+        "access_log": access_log(around.node),
     });
     let authorization = http.authorization.as_deref();
     let mut filters = authorization.map_or_else(Vec::new, authorization::http_filters);
@@ -122,7 +199,10 @@ fn connection_manager(http: &HttpConnectionManager, routes: Option<&Routes>) -> 
           "typed_config": any("envoy.extensions.filters.http.router.v3.Router", json!({})) }),
     ]);
     fields["http_filters"] = filters.into();
-    match routes.and_then(|routes| routes.get(&http.route_config)) {
+    match around
+        .routes
+        .and_then(|routes| routes.get(&http.route_config))
+    {
         Some(table) => fields["route_config"] = route_configuration(table),
         None => {
             fields["rds"] = json!({
@@ -137,8 +217,9 @@ fn connection_manager(http: &HttpConnectionManager, routes: Option<&Routes>) -> 
     })
 }
 
-fn tcp_proxy(tcp: &TcpProxy) -> Value {
-    let mut fields = json!({ "stat_prefix": tcp.stat_prefix });
+fn tcp_proxy(tcp: &TcpProxy, around: Around<'_>) -> Value {
+    let mut fields =
+        json!({ "stat_prefix": tcp.stat_prefix, "access_log": access_log(around.node) });
     match tcp.clusters.as_slice() {
         [only] => fields["cluster"] = only.name.clone().into(),
         several => {

@@ -12,20 +12,23 @@ use crate::{
 
 /// A route table.
 pub fn route_configuration(table: &RouteConfiguration) -> Value {
+    let inbound = table.name.starts_with("inbound|");
     json!({
         "name": table.name,
-        "virtual_hosts": table.virtual_hosts.iter().map(virtual_host).collect::<Vec<_>>(),
+        "virtual_hosts": table.virtual_hosts.iter().map(|host| virtual_host(host, inbound)).collect::<Vec<_>>(),
         "validate_clusters": false,
-        "ignore_port_in_host_matching": true,
+        // The table of a door tells ports apart by the domain.
+        "ignore_port_in_host_matching": table.name != super::discovery::DOOR,
     })
 }
 
-fn virtual_host(host: &VirtualHost) -> Value {
+fn virtual_host(host: &VirtualHost, inbound: bool) -> Value {
     json!({
         "name": host.name,
         "domains": host.domains,
         "routes": host.routes.iter().map(route).collect::<Vec<_>>(),
-        "include_request_attempt_count": true,
+        // The caller's proxy has said it.
+        "include_request_attempt_count": !inbound,
     })
 }
 
@@ -127,7 +130,9 @@ fn header_match(condition: &HeaderMatch) -> Value {
     }
     if condition.invert {
         message["invert_match"] = true.into();
-        message["treat_missing_header_as_empty"] = true.into();
+        if condition.value != ValueMatch::Present {
+            message["treat_missing_header_as_empty"] = true.into();
+        }
     }
     message
 }
