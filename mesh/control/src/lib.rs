@@ -25,6 +25,7 @@ mod metrics;
 mod push;
 mod registry;
 mod report;
+mod rest;
 mod serve;
 mod watch;
 pub mod world;
@@ -80,7 +81,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         authority: authority.clone(),
         life: args.workload_cert_ttl,
     });
-    let stream = push::router(hub.clone()).merge(ca::router(signer));
+    let stream = push::router(hub.clone())
+        .merge(ca::router(signer))
+        .merge(rest::router(hub.clone()));
     let monitoring = debug::router(hub);
     let webhooks = inject::router(args.proxy_image.clone(), metrics.clone());
     serve::listen(

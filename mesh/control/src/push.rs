@@ -77,22 +77,10 @@ async fn config(
                 .into_response();
         }
     };
-    let token = bearer(&headers);
-    // First the token alone, so that strangers learn and hold nothing.
-    if let Err(refused) = hub.authenticator.check(token, &proxy, None).await {
-        return refuse(&hub, &proxy.node_id(), &refused);
-    }
-    let mut versions = hub.versions.clone();
-    let Some(account) = service_account(&mut versions, &proxy).await else {
-        let text = format!(
-            "pod {}/{} is not known, or has no address yet\n",
-            proxy.namespace, proxy.pod
-        );
-        return (StatusCode::NOT_FOUND, text).into_response();
+    let mut versions = match admit(&hub, &proxy, &headers).await {
+        Ok(versions) => versions,
+        Err(refusal) => return refusal,
     };
-    if let Err(refused) = hub.authenticator.check(token, &proxy, Some(&account)).await {
-        return refuse(&hub, &proxy.node_id(), &refused);
-    }
     versions.mark_changed();
     let stream = Stream {
         versions,
@@ -108,6 +96,31 @@ async fn config(
         Body::from_stream(lines),
     )
         .into_response()
+}
+
+/// Lets a proxy in that proves to be its pod; the versions of the world that it will be told.
+pub(crate) async fn admit(
+    hub: &Hub,
+    proxy: &ProxyId,
+    headers: &HeaderMap,
+) -> Result<watch::Receiver<Arc<Published>>, Response> {
+    let token = bearer(headers);
+    // First the token alone, so that strangers learn and hold nothing.
+    if let Err(refused) = hub.authenticator.check(token, proxy, None).await {
+        return Err(refuse(hub, &proxy.node_id(), &refused));
+    }
+    let mut versions = hub.versions.clone();
+    let Some(account) = service_account(&mut versions, proxy).await else {
+        let text = format!(
+            "pod {}/{} is not known, or has no address yet\n",
+            proxy.namespace, proxy.pod
+        );
+        return Err((StatusCode::NOT_FOUND, text).into_response());
+    };
+    if let Err(refused) = hub.authenticator.check(token, proxy, Some(&account)).await {
+        return Err(refuse(hub, &proxy.node_id(), &refused));
+    }
+    Ok(versions)
 }
 
 /// Waits for the pod of a proxy and tells what it runs as.

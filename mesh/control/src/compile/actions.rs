@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mesh_api::virtual_service::{self as api, HttpRoute, RedirectPortSelection, grpc_status};
+use mesh_api::virtual_service::{self as api, HttpRoute, grpc_status};
 use mesh_config::{
     Abort, AbortStatus, Cors, Delay, DirectResponse, Fault, Forward, HeaderMutation, Mirror,
     Percent, Redirect, RedirectPath, RegexRewrite, RetryPolicy, Rewrite, RouteAction, StringMatch,
@@ -142,13 +142,8 @@ pub(super) fn cors(rule: &HttpRoute) -> Option<Cors> {
 
 fn redirect(from: &api::HttpRedirect) -> Redirect {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let port = from
-        .port
-        .and_then(|port| u16::try_from(port).ok())
-        .or_else(|| {
-            let derive = from.derive_port == Some(RedirectPortSelection::FromProtocolDefault);
-            derive.then_some(if from.scheme == "https" { 443 } else { 80 })
-        });
+    // `derivePort: FROM_PROTOCOL_DEFAULT` says what is done without a port anyway.
+    let port = from.port.and_then(|port| u16::try_from(port).ok());
     Redirect {
         status: from
             .redirect_code
