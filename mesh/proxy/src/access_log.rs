@@ -176,7 +176,7 @@ impl Entry {
             service_time_ms: exchange.upstream_time_ms,
             authority: Some(&self.authority),
             upstream_host: exchange.host.as_ref().map(|host| host.address),
-            cluster: exchange.cluster.as_ref().map(|cluster| &*cluster.name),
+            cluster: exchange.known_cluster().map(|cluster| &*cluster.name),
             upstream_local: self.upstream_local,
             downstream_local: Some(self.connection.local),
             downstream_remote: Some(self.connection.remote),

@@ -159,7 +159,8 @@ impl Body for ResponseBody {
                         exchange.note_grpc_status(trailers);
                     }
                 }
-                if body.is_end_stream() {
+                // Nobody asks for more after trailers.
+                if body.is_end_stream() || frame.is_trailers() {
                     this.finish();
                 }
                 Poll::Ready(Some(Ok(frame)))

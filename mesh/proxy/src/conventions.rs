@@ -23,14 +23,34 @@ pub(crate) const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-or
 pub(crate) const SERVICE_TIME: HeaderName =
     HeaderName::from_static("x-envoy-upstream-service-time");
 
-/// Envoy's headers that travel between proxies; all others from a peer are taken off.
-const KEPT: [&str; 6] = [
-    "x-envoy-original-path",
-    "x-envoy-original-host",
-    "x-envoy-attempt-count",
-    "x-envoy-external-address",
+/// Envoy's headers that control it; Istio's proxies trust no client with them.
+const CONTROL: [&str; 19] = [
+    "x-envoy-decorator-operation",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
     "x-envoy-internal",
-    "x-envoy-upstream-service-time",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-url",
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-stream-duration-ms",
+];
+
+/// What a gateway takes off beyond that.
+const OF_PEERS: [&str; 3] = [
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-original-path",
 ];
 
 /// Makes the headers of a request fit to be sent on.
@@ -41,12 +61,10 @@ pub(crate) fn prepare_request(
 ) {
     remove_hop_by_hop(headers);
     let client_cert = client_cert(headers, direction, connection.peer.as_ref());
-    if headers.keys().any(is_controlled) {
-        let strip: Vec<HeaderName> = headers
-            .keys()
-            .filter(|n| is_controlled(n))
-            .cloned()
-            .collect();
+    let gateway = direction == TrafficDirection::Gateway;
+    let taken_off = |name: &&HeaderName| is_controlled(name, gateway);
+    if headers.keys().any(|name| taken_off(&name)) {
+        let strip: Vec<HeaderName> = headers.keys().filter(taken_off).cloned().collect();
         for name in strip {
             headers.remove(name);
         }
@@ -54,7 +72,6 @@ pub(crate) fn prepare_request(
     if let Some(client_cert) = client_cert {
         headers.insert(CLIENT_CERT, client_cert);
     }
-    let gateway = direction == TrafficDirection::Gateway;
     if gateway {
         let client = connection.remote.ip();
         let address = HeaderValue::from_str(&client.to_string()).expect("an address is ASCII");
@@ -97,10 +114,20 @@ fn client_cert(
     }
 }
 
-fn is_controlled(name: &HeaderName) -> bool {
+fn is_controlled(name: &HeaderName, gateway: bool) -> bool {
     let name = name.as_str();
     name.starts_with("x-")
-        && ((name.starts_with("x-envoy-") && !KEPT.contains(&name)) || name == CLIENT_CERT.as_str())
+        && (CONTROL.contains(&name)
+            || name == CLIENT_CERT.as_str()
+            || (gateway && OF_PEERS.contains(&name)))
+}
+
+/// `http` or `https`, as `x-forwarded-proto` says when it says either.
+pub(crate) fn scheme(headers: &HeaderMap) -> &'static str {
+    match headers.get(&X_FORWARDED_PROTO) {
+        Some(proto) if proto == "https" => "https",
+        _ => "http",
+    }
 }
 
 /// Adds an address to those that a request came through.

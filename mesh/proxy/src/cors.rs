@@ -69,6 +69,24 @@ impl Cors {
         if preflight && (allowed.is_some() || self.answer_unmatched) {
             let mut reply = LocalReply::new(StatusCode::OK, "", Flags::default(), "cors_response");
             reply.headers.extend(self.preflight.iter().cloned());
+            // Everything is allowed: say what was asked for, which also holds with credentials.
+            for (says, asks) in [
+                (
+                    header::ACCESS_CONTROL_ALLOW_METHODS,
+                    header::ACCESS_CONTROL_REQUEST_METHOD,
+                ),
+                (
+                    header::ACCESS_CONTROL_ALLOW_HEADERS,
+                    header::ACCESS_CONTROL_REQUEST_HEADERS,
+                ),
+            ] {
+                if reply.headers.get(&says).is_some_and(|value| value == "*") {
+                    let asked = parts.headers.get(asks).cloned();
+                    reply
+                        .headers
+                        .insert(says, asked.unwrap_or(HeaderValue::from_static("")));
+                }
+            }
             if let Some(origin) = &allowed {
                 self.allow(origin, &mut reply.headers);
             }

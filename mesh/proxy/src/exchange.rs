@@ -109,6 +109,12 @@ impl Exchange {
         &self.http
     }
 
+    /// The cluster of the route, unless there is none of that name.
+    pub(crate) fn known_cluster(&self) -> Option<&Arc<Cluster>> {
+        let known = |cluster: &&Arc<Cluster>| cluster.members.load().is_some();
+        self.cluster.as_ref().filter(known)
+    }
+
     pub(crate) fn note_grpc_status(&mut self, headers: &HeaderMap) {
         if self.grpc
             && let Some(value) = headers.get("grpc-status")

@@ -116,7 +116,6 @@ pub(crate) async fn forward(
         () = deadline.expired() => {
             cluster.stats.upstream_rq_timeout.add(1);
             cluster.stats.upstream_rq.add(StatusCode::GATEWAY_TIMEOUT.as_u16());
-            cluster.stats.upstream_rq_completed.add(1);
             if let Some(host) = &exchange.host {
                 host.stats.rq_timeout.add(1);
                 outlier::report(cluster, &members, host, Outcome::TimedOut);
@@ -200,13 +199,13 @@ fn prepare(
             headers.insert(conventions::ORIGINAL_HOST, original);
         }
         headers.insert(header::HOST, authority.clone());
+        if let Some(log) = &mut exchange.log {
+            log.authority = String::from_utf8_lossy(authority.as_bytes()).into();
+        }
     } else if let Ok(host) = HeaderValue::from_str(&context.authority) {
         headers.insert(header::HOST, host);
     }
-    let path_and_query = path_and_query.unwrap_or_else(|| match context.query.as_str() {
-        "" => context.path.clone(),
-        query => format!("{}?{query}", context.path),
-    });
+    let path_and_query = path_and_query.unwrap_or_else(|| context.path_and_query());
     if context.direction != TrafficDirection::Inbound {
         if let Some(decorator) = &route.decorator {
             headers.insert(conventions::DECORATOR, decorator.clone());
@@ -259,6 +258,9 @@ fn finish(
     conventions::prepare_response(headers, context.direction);
     if let Some(millis) = exchange.upstream_time_ms {
         headers.insert(conventions::SERVICE_TIME, HeaderValue::from(millis));
+    }
+    if let (TrafficDirection::Inbound, Some(decorator)) = (context.direction, &route.decorator) {
+        headers.insert(conventions::DECORATOR, decorator.clone());
     }
     exchange.details = "via_upstream".into();
     exchange.note_grpc_status(headers);

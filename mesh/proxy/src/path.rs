@@ -2,15 +2,19 @@
 
 use std::borrow::Cow;
 
-/// Resolves dot segments and decodes escapes of unreserved characters. Double slashes and other
-/// escapes, `%2F` among them, stay. `None`: dot segments lead above the root.
+/// Resolves dot segments, not beyond the root, makes slashes of backslashes and decodes escapes of
+/// unreserved characters. Double slashes and other escapes, `%2F` among them, stay. `None`: there
+/// is an escaped zero byte.
 pub(crate) fn normalize(path: &str) -> Option<Cow<'_, str>> {
     let bytes = path.as_bytes();
-    let plain = !bytes.contains(&b'%') && !path.contains("/.");
+    let plain = !bytes.iter().any(|byte| matches!(byte, b'%' | b'\\')) && !path.contains("/.");
     if plain {
         return Some(Cow::Borrowed(path));
     }
-    let decoded = decode_unreserved(bytes);
+    if path.contains("%00") {
+        return None;
+    }
+    let decoded = decode_unreserved(bytes).replace('\\', "/");
     let mut out: Vec<&str> = Vec::new();
     let mut segments = decoded.split('/').peekable();
     while let Some(segment) = segments.next() {
@@ -19,10 +23,9 @@ pub(crate) fn normalize(path: &str) -> Option<Cow<'_, str>> {
             "." => {}
             ".." => {
                 // The first segment is the empty one before the leading slash.
-                if out.len() <= 1 {
-                    return None;
+                if out.len() > 1 {
+                    out.pop();
                 }
-                out.pop();
             }
             segment => {
                 out.push(segment);
@@ -76,9 +79,12 @@ mod tests {
             ("/a%2", "/a%2"),
             ("/.hidden", "/.hidden"),
             ("/..x", "/..x"),
+            ("/../etc", "/etc"),
+            ("/..", "/"),
+            ("/a\\b", "/a/b"),
         ] {
             assert_eq!(normalize(path).as_deref(), Some(normal), "{path}");
         }
-        assert_eq!(normalize("/../etc"), None);
+        assert_eq!(normalize("/a%00"), None);
     }
 }

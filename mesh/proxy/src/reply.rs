@@ -95,6 +95,11 @@ impl LocalReply {
         Self::new(StatusCode::BAD_REQUEST, "", flag, details)
     }
 
+    pub(crate) fn bad_path() -> Self {
+        let status = StatusCode::BAD_REQUEST;
+        Self::new(status, "", Flags::default(), "path_normalization_failed")
+    }
+
     pub(crate) fn upgrade_required() -> Self {
         Self::new(
             StatusCode::UPGRADE_REQUIRED,
@@ -182,9 +187,6 @@ impl LocalReply {
         let mut response = Response::new(());
         *response.headers_mut() = *self.headers;
         let headers = response.headers_mut();
-        if let Some(status) = abort {
-            headers.insert("grpc-status", HeaderValue::from(status));
-        }
         if grpc {
             let code = abort.unwrap_or_else(|| grpc_status(self.status));
             headers.insert(
@@ -201,7 +203,9 @@ impl LocalReply {
         }
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         if !self.body.is_empty() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            headers
+                .entry(header::CONTENT_TYPE)
+                .or_insert(HeaderValue::from_static("text/plain"));
         }
         *response.status_mut() = self.status;
         (response, self.body)

@@ -107,7 +107,7 @@ pub(crate) async fn handle(
     let context = RequestContext {
         connection: &connection,
         direction: listener.direction,
-        authority: authority(&parts).unwrap_or_default().to_owned(),
+        authority: authority(&parts).unwrap_or_default().into_owned(),
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or("").to_owned(),
         version: parts.version,
@@ -149,9 +149,7 @@ async fn respond(
     let connection = context.connection;
     let worker = &connection.worker;
     check(&context, parts)?;
-    if let Cow::Owned(normal) = path::normalize(&context.path)
-        .ok_or_else(|| LocalReply::bad_request("path_normalization_failed"))?
-    {
+    if let Cow::Owned(normal) = path::normalize(&context.path).ok_or_else(LocalReply::bad_path)? {
         context.path = normal;
     }
     if context.direction == TrafficDirection::Inbound {
@@ -171,6 +169,11 @@ async fn respond(
     }
     if let Some(log) = &mut exchange.log {
         log.take_request(&parts.headers);
+        if context.direction == TrafficDirection::Gateway
+            || !parts.headers.contains_key(conventions::ORIGINAL_PATH)
+        {
+            log.path = context.path_and_query().into();
+        }
     }
     let passed = match &http.gate {
         Some(gate) => gate.pass(&mut context, parts, &http.stats).await,
@@ -183,7 +186,7 @@ async fn respond(
     let view = RequestView {
         claims: claims.as_ref(),
         method: &parts.method,
-        scheme: context.scheme(),
+        scheme: conventions::scheme(&parts.headers),
         authority: &context.authority,
         path: &context.path,
         query: &context.query,
@@ -191,6 +194,7 @@ async fn respond(
     };
     let Some(route) = http.table.as_ref().and_then(|table| table.route(&view)) else {
         return Err(refused.unwrap_or_else(|| {
+            http.stats.rq_total.add(1);
             http.stats.no_route.add(1);
             LocalReply::no_route()
         }));
@@ -253,11 +257,12 @@ async fn carry_out(
             forward::forward(context, route, forward, exchange, parts, body, upgrade).await
         }
         Action::Redirect(redirect) => {
-            http.stats.rq_redirect.add(1);
+            // Envoy counts a redirect as a direct response, too; its own counter stays.
+            http.stats.rq_direct_response.add(1);
             let location = rewrite::location(
                 redirect,
                 route,
-                context.scheme(),
+                conventions::scheme(&parts.headers),
                 &context.authority,
                 &context.path,
                 &context.query,
@@ -299,12 +304,15 @@ fn check(context: &RequestContext<'_>, parts: &request::Parts) -> Result<(), Loc
     Ok(())
 }
 
-/// The host that the request is for.
-fn authority(parts: &request::Parts) -> Option<&str> {
-    match parts.uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => parts.headers.get(header::HOST)?.to_str().ok(),
+/// The host that the request is for. Several are joined, so that none of them is trusted.
+fn authority(parts: &request::Parts) -> Option<Cow<'_, str>> {
+    if let Some(authority) = parts.uri.authority() {
+        return Some(authority.as_str().into());
     }
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let first = hosts.next()?.to_str().ok()?;
+    let rest = hosts.filter_map(|host| host.to_str().ok());
+    Some(rest.fold(first.into(), |all, host| format!("{all},{host}").into()))
 }
 
 /// Remembers what statistics and the log need of the request.
@@ -312,7 +320,7 @@ fn note(exchange: &mut Exchange, context: &RequestContext<'_>, parts: &request::
     exchange.grpc = parts
         .headers
         .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        .is_some_and(|value| is_grpc(value.as_bytes()));
     let line = parts.method.as_str().len() + context.path.len() + context.query.len() + 12;
     exchange.request_header_bytes = line as u64 + conventions::wire_bytes(&parts.headers);
     let connection = context.connection;
@@ -328,6 +336,13 @@ fn note(exchange: &mut Exchange, context: &RequestContext<'_>, parts: &request::
     entry.version = parts.version;
     entry.authority = context.authority.as_str().into();
     exchange.log = Some(Box::new(entry));
+}
+
+/// `application/grpc` and its variants (`+proto`), not `application/grpc-web`.
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
 }
 
 /// Makes a local reply the response.
@@ -352,10 +367,12 @@ fn local(reply: LocalReply, mut exchange: Box<Exchange>, head: bool) -> Response
 }
 
 impl RequestContext<'_> {
-    /// What the client outside of the mesh speaks; within it TLS is the proxies' own affair.
-    fn scheme(&self) -> &'static str {
-        let encrypted = self.connection.encrypted && self.direction == TrafficDirection::Gateway;
-        if encrypted { "https" } else { "http" }
+    /// The normalised path with the query.
+    pub(crate) fn path_and_query(&self) -> String {
+        match self.query.as_str() {
+            "" => self.path.clone(),
+            query => format!("{}?{query}", self.path),
+        }
     }
 
     /// What header operators may refer to.
@@ -370,8 +387,9 @@ impl RequestContext<'_> {
             response: None,
             method,
             path: &self.path,
+            query: &self.query,
             authority: &self.authority,
-            scheme: self.scheme(),
+            scheme: conventions::scheme(request),
             protocol: protocol(self.version),
             remote: self.connection.remote,
             local: self.connection.local,

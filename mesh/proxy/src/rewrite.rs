@@ -40,20 +40,24 @@ pub(crate) fn location(
 ) -> Option<HeaderValue> {
     let scheme_out = redirect.scheme.as_deref().unwrap_or(scheme);
     let mut out = format!("{scheme_out}://");
-    let authority = redirect.authority.as_deref().unwrap_or(authority);
-    match redirect.port {
-        Some(port) => {
-            out.push_str(without_port(authority));
-            let default = matches!((scheme_out, port), ("http", 80) | ("https", 443));
-            if !default {
-                out.push_str(&format!(":{port}"));
-            }
-        }
-        None => out.push_str(authority),
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let requested = match authority.strip_suffix(default_port) {
+        _ if redirect.port.is_some() => without_port(authority),
+        Some(host) if scheme_out != scheme => host,
+        _ => authority,
+    };
+    out.push_str(redirect.authority.as_deref().unwrap_or(requested));
+    if let Some(port) = redirect.port {
+        out.push_str(&format!(":{port}"));
     }
     match &redirect.path {
         None => out.push_str(path),
-        Some(RedirectPath::Full(path)) => out.push_str(path),
+        Some(RedirectPath::Full(path)) => {
+            if !path.starts_with('/') {
+                out.push('/');
+            }
+            out.push_str(path);
+        }
         Some(RedirectPath::Prefix(prefix)) => {
             out.push_str(prefix);
             let matched = route.matcher.path.matched_length(path).min(path.len());

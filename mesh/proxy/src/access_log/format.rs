@@ -356,7 +356,12 @@ impl Operator {
                 );
                 out.len() > start && record.details != "-"
             }
-            Self::TransportFailure | Self::Absent => false,
+            // Why a connection failed stands behind the reason in the details.
+            Self::TransportFailure => {
+                let cause = record.details.split_once('|');
+                show(out, cause.map(|(_, cause)| cause.trim_end_matches('}')))
+            }
+            Self::Absent => false,
             Self::BytesReceived => show(out, Some(record.received)),
             Self::BytesSent => show(out, Some(record.sent)),
             Self::Duration => show(out, Some(record.duration_ms)),

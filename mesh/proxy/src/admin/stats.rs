@@ -151,9 +151,19 @@ pub(super) fn collect(proxy: &Proxy) -> Stats {
         cluster
             .stats
             .each_histogram(|name, values| stats.histograms.push(scope.histogram(name, values)));
-        scope.codes("upstream_rq", &cluster.stats.upstream_rq, &mut stats.values);
-        let retried = &cluster.retried;
-        scope.codes("retry.upstream_rq", retried, &mut stats.values);
+        // No request in a mesh is internal to Envoy.
+        let answered = &cluster.stats.upstream_rq;
+        for (prefix, codes) in [
+            ("", answered),
+            ("external.", answered),
+            ("retry.", &cluster.retried),
+        ] {
+            scope.codes(&format!("{prefix}upstream_rq"), codes, &mut stats.values);
+            let completed = codes.classes().map(|(_, count)| count).sum();
+            let name = format!("{prefix}upstream_rq_completed");
+            let stat = scope.stat(&name, Kind::Counter, completed);
+            stats.values.push(stat);
+        }
         if let Some(members) = &*cluster.members.load() {
             for (name, value) in breaker::gauges(cluster, &members.config.circuit_breakers) {
                 let name = format!("circuit_breakers.default.{name}");
@@ -193,7 +203,7 @@ pub(super) fn collect(proxy: &Proxy) -> Stats {
             stats.values.push(scope.stat(name, kind, value));
         });
         http.each_histogram(|name, values| stats.histograms.push(scope.histogram(name, values)));
-        scope.codes("downstream_rq", &http.downstream_rq, &mut stats.values);
+        scope.classes("downstream_rq", &http.downstream_rq, &mut stats.values);
     }
     let all_tcp = proxy.shared.registry.all_tcp().into_iter();
     for (prefix, tcp) in all_tcp.filter(|(prefix, _)| shown(prefix)) {
@@ -281,16 +291,21 @@ impl Scope {
 
     /// `upstream_rq_2xx` and `upstream_rq_200`.
     fn codes(&self, name: &str, codes: &Codes, stats: &mut Vec<Stat>) {
-        for (class, value) in codes.classes() {
-            let mut stat = self.stat(&format!("{name}_{class}xx"), Kind::Counter, value);
-            stat.family = format!("{}{}_xx", self.family, name.replace('.', "_"));
-            let _ = write!(stat.labels, ",response_code_class=\"{class}\"");
-            stats.push(stat);
-        }
+        self.classes(name, codes, stats);
         for (code, value) in codes.each() {
             let mut stat = self.stat(&format!("{name}_{code}"), Kind::Counter, value);
             stat.family = format!("{}{}", self.family, name.replace('.', "_"));
             let _ = write!(stat.labels, ",response_code=\"{code}\"");
+            stats.push(stat);
+        }
+    }
+
+    /// `downstream_rq_2xx`.
+    fn classes(&self, name: &str, codes: &Codes, stats: &mut Vec<Stat>) {
+        for (class, value) in codes.classes() {
+            let mut stat = self.stat(&format!("{name}_{class}xx"), Kind::Counter, value);
+            stat.family = format!("{}{}_xx", self.family, name.replace('.', "_"));
+            let _ = write!(stat.labels, ",response_code_class=\"{class}\"");
             stats.push(stat);
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     flags::Flags,
     outlier::{self, Outcome},
     pool::{self, Lease, UpstreamError},
-    reply::LocalReply,
+    reply::{LocalReply, is_stream_reset},
     request::RequestContext,
     retry,
     stats::istio::PrincipalId,
@@ -146,7 +146,6 @@ impl Attempts<'_> {
     /// Counts what the client gets.
     fn charge(&self, status: StatusCode) {
         self.cluster.stats.upstream_rq.add(status.as_u16());
-        self.cluster.stats.upstream_rq_completed.add(1);
     }
 
     pub(super) fn charged(&self, reply: LocalReply) -> LocalReply {
@@ -251,7 +250,9 @@ impl Attempts<'_> {
                     UpstreamError::Request(error) if error.is_parse() => {
                         stats.upstream_cx_protocol_error.add(1);
                     }
-                    UpstreamError::Request(_) => stats.upstream_rq_rx_reset.add(1),
+                    UpstreamError::Request(error) if is_stream_reset(error) => {
+                        stats.upstream_rq_rx_reset.add(1);
+                    }
                     _ => {}
                 }
             }

@@ -88,12 +88,12 @@ async fn carry(worker: &Rc<Worker>, cluster: &Arc<Cluster>, mut copy: Outgoing, 
         own.put(&mut copy.headers);
     }
     let http2 = speaks(members.config.protocol, version);
+    copy.headers.insert(conventions::ATTEMPT_COUNT, 1.into());
     let mut request = Some(copy.into_request(http2));
     let stats = &cluster.stats;
     match pool::send(worker, cluster, host, http2, &members.config, &mut request).await {
         Ok((response, lease)) => {
             stats.upstream_rq.add(response.status().as_u16());
-            stats.upstream_rq_completed.add(1);
             let mut body = response.into_body();
             while let Some(Ok(_)) = body.frame().await {}
             lease.release();

@@ -55,9 +55,22 @@ impl Outgoing {
         *request.headers_mut() = self.headers;
         if http2 {
             absolute(&mut request);
+        } else if matches!(request.body(), RequestBody::Empty)
+            && is_usually_with_body(request.method())
+        {
+            request
+                .headers_mut()
+                .entry(header::CONTENT_LENGTH)
+                .or_insert(0.into());
         }
         request
     }
+}
+
+/// Methods whose lack of a body Envoy says in so many words.
+fn is_usually_with_body(method: &http::Method) -> bool {
+    use http::Method;
+    [Method::POST, Method::PUT, Method::PATCH, Method::OPTIONS].contains(method)
 }
 
 fn is_continue(value: &HeaderValue) -> bool {

@@ -40,13 +40,13 @@ pub(crate) enum Kind {
 }
 
 macro_rules! scope {
-    ($(#[$doc:meta])* $name:ident { counters: $($counter:ident)*; gauges: $($gauge:ident)*; $(codes: $codes:ident;)? $(histograms: $($histogram:ident)*;)? }) => {
+    ($(#[$doc:meta])* $name:ident { counters: $($counter:ident)*; gauges: $($gauge:ident)*; codes: $($codes:ident)*; $(histograms: $($histogram:ident)*;)? }) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub(crate) struct $name {
             $(pub(crate) $counter: Counter,)*
             $(pub(crate) $gauge: Counter,)*
-            $(pub(crate) $codes: Codes,)?
+            $(pub(crate) $codes: Codes,)*
             $($(pub(crate) $histogram: Distribution,)*)?
         }
 
@@ -67,7 +67,7 @@ macro_rules! scope {
             /// Counters become 0; gauges and histograms stay.
             pub(crate) fn reset(&self) {
                 $(self.$counter.set(0);)*
-                $(self.$codes.reset();)?
+                $(self.$codes.reset();)*
             }
         }
     };
@@ -83,7 +83,7 @@ scope! {
             upstream_cx_idle_timeout upstream_cx_max_duration_reached upstream_cx_max_requests
             upstream_cx_protocol_error
             upstream_cx_rx_bytes_total upstream_cx_tx_bytes_total
-            upstream_rq_total upstream_rq_completed upstream_rq_pending_total
+            upstream_rq_total upstream_rq_pending_total
             upstream_rq_pending_overflow upstream_rq_active_overflow
             upstream_rq_pending_failure_eject upstream_rq_timeout upstream_rq_per_try_timeout
             upstream_rq_cancelled upstream_rq_maintenance_mode upstream_rq_rx_reset
@@ -116,6 +116,7 @@ scope! {
             ejections_enforced_local_origin_success_rate ejections_enforced_success_rate
             ejections_enforced_total ejections_overflow ejections_success_rate ejections_total;
         gauges: ejections_active;
+        codes:;
     }
 }
 
@@ -124,6 +125,7 @@ scope! {
     HostStats {
         counters: cx_connect_fail cx_total rq_error rq_success rq_timeout rq_total;
         gauges: cx_active rq_active;
+        codes:;
     }
 }
 
@@ -153,6 +155,7 @@ scope! {
             downstream_cx_total downstream_cx_no_route idle_timeout
             downstream_cx_rx_bytes_total downstream_cx_tx_bytes_total;
         gauges: downstream_cx_active;
+        codes:;
     }
 }
 
@@ -162,6 +165,7 @@ scope! {
         counters: config_updates config_rejected discovery_connects access_log_dropped
             spans_sent spans_dropped downstream_cx_overflow tls_handshake_failures;
         gauges: total_connections listeners;
+        codes:;
     }
 }
 

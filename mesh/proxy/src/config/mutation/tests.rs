@@ -8,6 +8,7 @@ fn evaluate(text: &str) -> Option<String> {
         response: None,
         method: "GET",
         path: "/p",
+        query: "",
         authority: "web",
         scheme: "http",
         protocol: "HTTP/1.1",
@@ -36,7 +37,8 @@ fn operators_become_values() {
         ("%DOWNSTREAM_REMOTE_ADDRESS%", Some("10.0.0.1:5000")),
         ("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", Some("10.0.0.1")),
         ("%UPSTREAM_HOST%", Some("-")),
-        ("%UPSTREAM_CLUSTER%", Some("outbound|80||web")),
+        ("%UPSTREAM_CLUSTER%", Some("outbound|80||web;")),
+        ("%UPSTREAM_CLUSTER_RAW%", Some("outbound|80||web")),
         ("%PROTOCOL% %RESPONSE_FLAGS%", Some("HTTP/1.1 -")),
     ] {
         assert_eq!(evaluate(text).as_deref(), value, "{text}");
