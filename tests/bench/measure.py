@@ -19,6 +19,7 @@ class Build:
     """Which build is measured."""
 
     profile = "release"
+    given = None
 
     @classmethod
     def folder(cls):
@@ -30,7 +31,7 @@ class Build:
 
     @classmethod
     def meshdojo(cls):
-        return cls.folder() / "meshdojo"
+        return cls.given or cls.folder() / "meshdojo"
 
     @classmethod
     def example(cls, name):

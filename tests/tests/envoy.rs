@@ -29,6 +29,10 @@ fn everything() -> Snapshot {
             },
         ],
         timeout: Some(Duration::from_millis(1500)),
+        mirrors: vec![Mirror {
+            cluster: names::outbound(80, "v2", "a"),
+            percent: Percent::HUNDRED,
+        }],
         retry: Some(RetryPolicy {
             retry_on: vec![text("connect-failure"), text("retriable-status-codes")],
             num_retries: 2,
@@ -70,6 +74,15 @@ fn everything() -> Snapshot {
                 status: AbortStatus::Http(500),
                 percent: Percent::HUNDRED,
             }),
+        }),
+        cors: Some(Cors {
+            allow_origins: vec![StringMatch::Exact(text("http://a.test"))],
+            allow_methods: text("GET"),
+            allow_headers: text("x-a"),
+            expose_headers: text("x-b"),
+            max_age: text("60"),
+            allow_credentials: true,
+            answer_unmatched_preflights: true,
         }),
         request_headers: mutation.clone(),
         response_headers: mutation.clone(),
@@ -139,6 +152,7 @@ fn everything() -> Snapshot {
                     RouteAction::DirectResponse(DirectResponse {
                         status: 418,
                         body: text("tea"),
+                        base64: false,
                     }),
                 ),
             ],
@@ -150,12 +164,22 @@ fn everything() -> Snapshot {
     };
     let tcp = TcpProxy {
         stat_prefix: text("tcp"),
-        cluster: names::outbound(80, "v1", "a"),
+        clusters: vec![
+            TcpCluster {
+                name: names::outbound(80, "v1", "a"),
+                weight: 3,
+            },
+            TcpCluster {
+                name: names::outbound(80, "v2", "a"),
+                weight: 1,
+            },
+        ],
     };
     let chain = |name: &str, destination_port, filter| FilterChain {
         name: text(name),
         destination_port,
         destinations: vec![],
+        server_names: vec![],
         filter,
     };
     let listener = |name: &str, direction, accept, filter_chains| Listener {
