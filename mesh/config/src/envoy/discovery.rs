@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{any, cluster, listener, load_assignment, route_configuration};
 use crate::{
     Accept, Discovery, FilterChain, HttpConnectionManager, Listener, NetworkFilter,
-    RouteConfiguration, Snapshot, VirtualHost,
+    RouteConfiguration, Snapshot, Transport, VirtualHost,
 };
 
 /// Name of the static cluster in an Envoy's bootstrap that leads to the control plane.
@@ -210,9 +210,11 @@ fn without_door(snapshot: &Snapshot) -> Snapshot {
         destination_port: None,
         destinations: Vec::new(),
         server_names: Vec::new(),
+        transport: Transport::default(),
         filter: NetworkFilter::Http(HttpConnectionManager {
             stat_prefix: DOOR.into(),
             route_config: DOOR.into(),
+            authorization: None,
         }),
     }];
     snapshot
@@ -260,9 +262,11 @@ mod tests {
             destination_port,
             destinations: vec![],
             server_names: vec![],
+            transport: Transport::default(),
             filter: NetworkFilter::Http(HttpConnectionManager {
                 stat_prefix: table.into(),
                 route_config: table.into(),
+                authorization: None,
             }),
         };
         let door = Listener {

@@ -113,7 +113,8 @@ fn filter_chains(chain: &FilterChain, around: Around<'_>) -> Vec<Value> {
         matches["server_names"] = chain.server_names.clone().into();
     }
     let one = |name: &str, matches: Value, filters: Vec<Value>| {
-        let mut message = json!({ "name": name, "filter_chain_match": matches, "filters": filters });
+        let mut message =
+            json!({ "name": name, "filter_chain_match": matches, "filters": filters });
         if let Some(context) = &chain.transport.tls {
             message["transport_socket"] = super::tls::downstream(context);
         }

@@ -212,7 +212,8 @@ async fn admin_pages_have_envoys_forms() {
     .1;
     assert_eq!(
         stats,
-        "cluster.outbound|80||web;.upstream_rq_200: 1\ncluster.outbound|80||web;.upstream_rq_total: 1\n"
+        "cluster.outbound|80||web;.external.upstream_rq_200: 1\n\
+         cluster.outbound|80||web;.upstream_rq_200: 1\ncluster.outbound|80||web;.upstream_rq_total: 1\n"
     );
     let times = ask(Method::GET, "/stats?filter=web;.upstream_rq_time$").1;
     assert!(times.contains("upstream_rq_time: P0(nan,"), "{times}");
