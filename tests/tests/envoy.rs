@@ -161,6 +161,7 @@ fn everything() -> Snapshot {
     let http = HttpConnectionManager {
         stat_prefix: text("outbound_80"),
         route_config: text("80"),
+        authorization: None,
     };
     let tcp = TcpProxy {
         stat_prefix: text("tcp"),
@@ -174,12 +175,14 @@ fn everything() -> Snapshot {
                 weight: 1,
             },
         ],
+        rbac: Rbac::default(),
     };
     let chain = |name: &str, destination_port, filter| FilterChain {
         name: text(name),
         destination_port,
         destinations: vec![],
         server_names: vec![],
+        transport: Transport::default(),
         filter,
     };
     let listener = |name: &str, direction, accept, filter_chains| Listener {
@@ -320,6 +323,7 @@ fn everything() -> Snapshot {
     let by_name = |l: Listener| (l.name.clone(), Arc::new(l));
     Snapshot {
         version: 1,
+        secrets: BTreeMap::new(),
         node: Arc::new(Node {
             id: text("sidecar~127.0.0.1~a.default~default.svc.cluster.local"),
             ..Node::default()

@@ -331,7 +331,10 @@ fn world(net: [u8; 3], cases: &[Case]) -> anyhow::Result<World> {
     };
     let mut objects = vec![
         json!({ "kind": "ConfigMap", "metadata": { "name": "istio", "namespace": "istio-system" },
-            "data": { "mesh": "accessLogFile: /dev/stdout\n" } }),
+            "data": { "mesh": "accessLogFile: /dev/stdout\nenableAutoMtls: false\n" } }),
+        // An Envoy without a control plane has no certificate.
+        json!({ "kind": "PeerAuthentication", "metadata": { "name": "default", "namespace": "istio-system" },
+            "spec": { "mtls": { "mode": "DISABLE" } } }),
         pod("client", json!({ "app": "client" }), CLIENT, json!([])),
         pod(
             "gateway",
