@@ -45,11 +45,18 @@ spec:
   gateways: [envoy]
   http: [{match: [{uri: {exact: /productpage}}], route: [{destination: {host: productpage, port: {number: 9080}}}]}]
 ---
+# A real Envoy gets no certificate from us, so it speaks plainly to PERMISSIVE workloads.
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: productpage}
+spec: {host: productpage, trafficPolicy: {tls: {mode: DISABLE}}}
+---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: reviews}
 spec:
   host: reviews
+  trafficPolicy: {tls: {mode: DISABLE}}
   subsets:
   - {name: v1, labels: {version: v1}}
   - {name: v2, labels: {version: v2}}
