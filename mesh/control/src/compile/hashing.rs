@@ -48,7 +48,7 @@ fn of_cluster(compiler: &Compiler, scope: &Scope, name: &str) -> Option<HashPoli
     let (port, subset, host) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
     let host = mesh_api::Host::resolve(host, &scope.namespace);
     let service = compiler.services.get(&host, &scope.namespace)?;
-    let rule = compiler.rule_for(scope, &service);
+    let rule = compiler.rule_for(scope, service);
     let subset = rule
         .subsets
         .iter()
