@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -63,13 +64,11 @@ fn policy(name: &str, spec: &str) -> String {
     )
 }
 
-/// Pages for as long as it is not told to stop; every one must be right.
-fn keep_reading(
-    port: u16,
-    stop: &Arc<AtomicBool>,
-) -> tokio::task::JoinHandle<anyhow::Result<usize>> {
+/// Pages for as long as it is not told to stop; every one must be right. On a thread of its own,
+/// because what the test does meanwhile blocks.
+fn keep_reading(port: u16, stop: &Arc<AtomicBool>) -> JoinHandle<anyhow::Result<usize>> {
     let stop = stop.clone();
-    tokio::spawn(async move {
+    let reading = async move {
         let reader = Reader::new(port)?;
         let mut pages = 0;
         while !stop.load(Relaxed) {
@@ -79,6 +78,10 @@ fn keep_reading(
             pages += 1;
         }
         Ok(pages)
+    };
+    std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build()?.block_on(reading)
     })
 }
 
@@ -117,7 +120,10 @@ async fn who_may_call_whom() -> anyhow::Result<()> {
         .await?;
     }
     stop.store(true, Relaxed);
-    ensure!(reading.await?? > 0);
+    let pages = reading
+        .join()
+        .map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    ensure!(pages > 0);
     // The namespace outranks the mesh.
     apply(&peer_authentication("default", "PERMISSIVE"))?;
     eventually("the namespace's mode", SOON, async || {
@@ -150,7 +156,7 @@ async fn who_may_call_whom() -> anyhow::Result<()> {
     .await?;
     delete("authorizationpolicy", "details")?;
 
-    tokens_are_checked(&dojo, &file, &details).await?;
+    tokens_are_checked(&file, &details).await?;
     https_at_the_gateway(&dojo, &file).await
 }
 
@@ -196,8 +202,7 @@ async fn metrics_prove_it(dojo: &Dojo) -> anyhow::Result<()> {
     .await
 }
 
-async fn tokens_are_checked(dojo: &Dojo, file: &Path, details: &str) -> anyhow::Result<()> {
-    let _ = dojo;
+async fn tokens_are_checked(file: &Path, details: &str) -> anyhow::Result<()> {
     let rules = r#"{jwtRules: [{issuer: me, jwks: '{"keys":[]}'}]}"#;
     let object = format!(
         "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\n\
