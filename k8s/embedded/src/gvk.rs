@@ -60,6 +60,15 @@ impl fmt::Display for Gvk {
     }
 }
 
+/// A name with its group, as messages print it.
+pub fn qualified(name: &str, group: &str) -> String {
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}.{group}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,14 +82,5 @@ mod tests {
         let deployment = Gvk::from_api_version("apps/v1", "Deployment");
         assert_eq!(deployment.group, "apps");
         assert_eq!(deployment.to_string(), "apps/v1, Kind=Deployment");
-    }
-}
-
-/// A name with its group, as messages print it.
-pub fn qualified(name: &str, group: &str) -> String {
-    if group.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}.{group}")
     }
 }
