@@ -70,7 +70,12 @@ const FIELDS: &[(&str, &[&str])] = &[
 ];
 
 /// Fields of a `trafficPolicy` (and of the settings of a port) that have no effect.
-const TRAFFIC_POLICY: &[&str] = &["tls.caCrl", "tunnel", "proxyProtocol"];
+const TRAFFIC_POLICY: &[&str] = &[
+    "tls.caCrl",
+    "tunnel",
+    "proxyProtocol",
+    "retryBudget.budgetInterval",
+];
 
 /// One sentence per field, or one for the whole kind.
 pub(super) fn of_object(kind: &str, object: &Value) -> Vec<String> {
