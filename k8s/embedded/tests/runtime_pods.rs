@@ -237,7 +237,7 @@ async fn init_sidecar_environment_and_volumes() {
         let map = json!({"metadata": {"name": "cm"}, "data": {"key": "from-the-map"}});
         let map: ConfigMap = serde_json::from_value(map).unwrap();
         maps.create(&PostParams::default(), &map).await.unwrap();
-        let mounts = json!([{"name": "v", "mountPath": "/etc/v"}, {"name": "e", "mountPath": "/work"}]);
+        let mounts = json!([{"name": "v", "mountPath": "/etc/v"}, {"name": "e", "mountPath": "/share"}]);
         let with = |name: &str, script: &str, extra: Value| {
             let mut container = shell(script);
             container["name"] = name.into();
@@ -247,17 +247,17 @@ async fn init_sidecar_environment_and_volumes() {
         };
         let started = json!({
             "restartPolicy": "Always",
-            "startupProbe": {"exec": {"command": ["sh", "-c", "test -e $DOJO_ROOT/work/up"]}, "periodSeconds": 1},
+            "startupProbe": {"exec": {"command": ["sh", "-c", "test -e $DOJO_ROOT/share/up"]}, "periodSeconds": 1},
         });
         let env = json!({"env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]});
         let spec = json!({
             "volumes": [{"name": "v", "configMap": {"name": "cm"}}, {"name": "e", "emptyDir": {}}],
             "initContainers": [
-                with("first", "echo init > $DOJO_ROOT/work/first", json!({})),
-                with("side", "touch $DOJO_ROOT/work/up; exec sleep 600", started),
+                with("first", "echo init > $DOJO_ROOT/share/first", json!({})),
+                with("side", "touch $DOJO_ROOT/share/up; exec sleep 600", started),
             ],
             "containers": [
-                with("c", "cat $DOJO_ROOT/work/first $DOJO_ROOT/etc/v/key; echo; echo $IP $DOJO_POD_IP; exec sleep 600", env),
+                with("c", "cat $DOJO_ROOT/share/first $DOJO_ROOT/etc/v/key; echo; echo $IP $DOJO_POD_IP; exec sleep 600", env),
             ],
         });
         create(&pods, &pod("p", spec)).await;
