@@ -18,6 +18,7 @@
 //! | [`privilege`]                          | ports that the user may not listen on            |
 //! | [`registration`]                       | the Node object                                  |
 
+mod attach;
 pub mod backoff;
 pub mod containers;
 pub mod context;

@@ -17,6 +17,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// Environment variable that marks what was run beside a container; its value is the run's id.
 const MARK: &str = "DOJO_EXEC";
@@ -24,7 +26,7 @@ const MARK: &str = "DOJO_EXEC";
 const QUEUE: usize = 16;
 /// Most bytes that are passed on at once.
 const CHUNK: usize = 32 << 10;
-/// How long an ended command's output may still be written by what it left behind.
+/// How long an ended command's streams may stay silent while what it left behind holds them open.
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// Runs a command beside a container.
@@ -54,7 +56,24 @@ pub(super) fn run(container: &Arc<Running>, options: &ExecOptions) -> Session {
     }
 }
 
-type Readers = tokio::task::JoinSet<()>;
+/// What passes on a command's output, and how it is told that the command has ended.
+#[derive(Default)]
+struct Readers {
+    tasks: JoinSet<()>,
+    ended: CancellationToken,
+}
+
+impl Readers {
+    fn read(
+        &mut self,
+        from: impl AsyncRead + Unpin + Send + 'static,
+        stream: Output,
+        to: &mpsc::Sender<(Output, Bytes)>,
+    ) {
+        let ended = self.ended.clone();
+        self.tasks.spawn(read(from, stream, to.clone(), ended));
+    }
+}
 
 fn start(
     container: &Running,
@@ -68,7 +87,7 @@ fn start(
     };
     launch.env.insert(MARK.into(), container.id.clone());
     let failed = |error: std::io::Error| format!("opening a terminal: {error}");
-    let mut readers = Readers::new();
+    let mut readers = Readers::default();
     if options.tty {
         launch
             .env
@@ -76,16 +95,16 @@ fn start(
             .or_insert_with(|| "xterm".into());
         let (terminal, theirs) = Terminal::open().map_err(failed)?;
         let child = container.launcher.spawn_on(&launch, theirs)?;
-        readers.spawn(read(terminal.clone(), Output::Stdout, output.clone()));
+        readers.read(terminal.clone(), Output::Stdout, output);
         tokio::spawn(type_in(terminal, input));
         return Ok((child, readers));
     }
     let mut child = container.launcher.spawn(&launch, options.stdin)?;
     if let Some(pipe) = child.stdout.take() {
-        readers.spawn(read(pipe, Output::Stdout, output.clone()));
+        readers.read(pipe, Output::Stdout, output);
     }
     if let Some(pipe) = child.stderr.take() {
-        readers.spawn(read(pipe, Output::Stderr, output.clone()));
+        readers.read(pipe, Output::Stderr, output);
     }
     if let Some(pipe) = child.stdin.take() {
         tokio::spawn(write(pipe, input));
@@ -118,30 +137,33 @@ async fn course(
             child.wait().await
         }
     };
-    let drained = async { while readers.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        readers.abort_all();
-    }
+    readers.ended.cancel();
+    while readers.tasks.join_next().await.is_some() {}
     // an error means that somebody else has reaped it: the code is not known
     Ok(status.map_or(255, exit_code))
 }
 
-/// Passes on what a command writes until it closes the stream or nobody takes it.
-pub(super) async fn read(
+/// Passes on what a command writes until it closes the stream, nobody takes it, or the command has
+/// ended and nothing more comes. A client that reads slowly still gets everything.
+async fn read(
     mut from: impl AsyncRead + Unpin,
     stream: Output,
     to: mpsc::Sender<(Output, Bytes)>,
+    ended: CancellationToken,
 ) {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(CHUNK);
-        match from.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                if to.send((stream, buffer.split().freeze())).await.is_err() {
-                    return;
-                }
-            }
+        let silent = async {
+            ended.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        let read = tokio::select! {
+            read = from.read_buf(&mut buffer) => read,
+            () = silent => return,
+        };
+        if !matches!(read, Ok(1..)) || to.send((stream, buffer.split().freeze())).await.is_err() {
+            return;
         }
     }
 }
@@ -185,4 +207,28 @@ pub(super) fn kill_entered(id: &str) {
     let mut needle = format!("{MARK}=").into_bytes();
     needle.extend_from_slice(id.as_bytes());
     shim::kill_once(&needle);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_gets_all_that_an_ended_command_wrote() {
+        let (mut write, from) = tokio::io::duplex(1 << 10);
+        let (to, mut read_by_client) = mpsc::channel(1);
+        let ended = CancellationToken::new();
+        tokio::spawn(read(from, Output::Stdout, to, ended.clone()));
+        let writing =
+            tokio::spawn(async move { write.write_all(&[7; 4 << 10]).await.map(|()| write) });
+        let mut got = 0;
+        ended.cancel();
+        while let Some((_, bytes)) = read_by_client.recv().await {
+            got += bytes.len();
+            tokio::time::sleep(DRAIN * 4).await;
+        }
+        assert_eq!(got, 4 << 10);
+        // the other end is still open: silence was the end
+        writing.await.unwrap().unwrap();
+    }
 }

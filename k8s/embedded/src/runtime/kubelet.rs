@@ -1,6 +1,7 @@
 //! The kubelet's side of a pod's subresources: what the API server asks of the node.
 
-use super::containers::Containers;
+use super::attach;
+use super::containers::{Containers, Running};
 use super::exec;
 use super::logs::Logs;
 use super::privilege::bindable;
@@ -9,9 +10,9 @@ use crate::node::{
     Connection, ExecOptions, LogOptions, LogStream, Node, NodeError, Session, Usage,
 };
 use futures::future::BoxFuture;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Longest that a connection to a pod's port may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -25,6 +26,19 @@ pub struct Kubelet {
     pub containers: Containers,
     /// What they use.
     pub meter: Meter,
+}
+
+impl Kubelet {
+    fn running(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+    ) -> Result<Arc<Running>, NodeError> {
+        self.containers
+            .find(namespace, pod, container)
+            .ok_or_else(|| NodeError::NotRunning(container.to_owned()))
+    }
 }
 
 impl Node for Kubelet {
@@ -46,10 +60,7 @@ impl Node for Kubelet {
         options: ExecOptions,
     ) -> BoxFuture<'a, Result<Session, NodeError>> {
         Box::pin(async move {
-            let running = self
-                .containers
-                .find(namespace, pod, container)
-                .ok_or_else(|| NodeError::NotRunning(container.to_owned()))?;
+            let running = self.running(namespace, pod, container)?;
             Ok(exec::run(&running, &options))
         })
     }
@@ -62,46 +73,8 @@ impl Node for Kubelet {
         stdin: bool,
     ) -> BoxFuture<'a, Result<Session, NodeError>> {
         Box::pin(async move {
-            let running = self
-                .containers
-                .find(namespace, pod, container)
-                .ok_or_else(|| NodeError::NotRunning(container.to_owned()))?;
-            let mut written = running.output.subscribe();
-            let (outgoing, output) = mpsc::channel(16);
-            let (result, exit) = oneshot::channel();
-            // input for a container that takes none goes nowhere
-            let input = running
-                .input
-                .clone()
-                .filter(|_| stdin)
-                .unwrap_or_else(|| mpsc::channel(1).0);
-            tokio::spawn(async move {
-                loop {
-                    let written = tokio::select! {
-                        written = written.recv() => written,
-                        () = outgoing.closed() => return,
-                        // the last words have been handed over before the end was told
-                        () = running.end.cancelled(), if written.is_empty() => break,
-                    };
-                    match written {
-                        Ok(piece) => {
-                            if outgoing.send(piece).await.is_err() {
-                                return;
-                            }
-                        }
-                        // a client that reads too slowly misses something, as in Kubernetes
-                        Err(broadcast::error::RecvError::Lagged(_)) => {}
-                        Err(broadcast::error::RecvError::Closed) => break,
-                    }
-                }
-                // the client has left: nobody to tell
-                let _ = result.send(Ok(0));
-            });
-            Ok(Session {
-                input,
-                output,
-                exit,
-            })
+            let running = self.running(namespace, pod, container)?;
+            Ok(attach::to(&running, stdin))
         })
     }
 
