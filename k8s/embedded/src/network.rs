@@ -13,6 +13,7 @@
 //!
 //! [`run`] keeps listeners as pods and Services come and go.
 
+mod accept;
 pub mod addresses;
 pub mod dial;
 pub mod door;

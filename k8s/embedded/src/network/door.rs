@@ -4,6 +4,7 @@
 //! tunnel for everything else. There is one listener per pod, so the door knows who is calling: names are
 //! resolved as in that pod's namespace, and connections leave from that pod's address.
 
+use super::accept::accept;
 use super::addresses::AddressPlan;
 use super::dial::{carry, connect};
 use super::endpoints::Endpoints;
@@ -23,7 +24,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Connections that one pod may have open at its door.
@@ -49,34 +49,12 @@ pub struct Door {
 impl Door {
     /// Serves the door until `shutdown`.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            // the semaphore is never closed; if it were, there would be nothing to serve
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(pod = %self.pod_ip, %error, "door cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
+        let who = format!("the door of {}", self.pod_ip);
+        accept(listener, CONNECTIONS, who, shutdown, |stream, _| {
             let door = self.clone();
-            let shutdown = shutdown.clone();
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    () = door.connection(stream) => {}
-                }
-                drop(place);
-            });
-        }
+            async move { door.connection(stream).await }
+        })
+        .await;
     }
 
     async fn connection(&self, stream: TcpStream) {

@@ -1,13 +1,12 @@
 //! Forwarders: a TCP listener that leads to a ready endpoint of a Service's port.
 
+use super::accept::accept;
 use super::addresses::AddressPlan;
 use super::dial::{carry, connect};
 use super::endpoints::Endpoints;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Connections that one forwarder may have open.
@@ -31,34 +30,12 @@ pub struct Forwarder {
 impl Forwarder {
     /// Forwards until `shutdown`.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            // never closed
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, from)) => {
-                    let forwarder = self.clone();
-                    let shutdown = shutdown.clone();
-                    tokio::spawn(async move {
-                        tokio::select! {
-                            () = shutdown.cancelled() => {}
-                            () = forwarder.forward(stream, from) => {}
-                        }
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(service = %self.service, %error, "forwarder cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        let who = format!("the forwarder of {}", self.service);
+        accept(listener, CONNECTIONS, who, shutdown, |stream, from| {
+            let forwarder = self.clone();
+            async move { forwarder.forward(stream, from).await }
+        })
+        .await;
     }
 
     /// The source of the forwarded connection: the calling pod's own address if a pod calls, as

@@ -3,6 +3,7 @@
 //! It is there while there are Ingresses. Its address stands in their status and in an event.
 //! `spec.tls` is not carried out, and an event says so.
 
+use super::accept::accept;
 use super::addresses::AddressPlan;
 use super::dial::connect;
 use super::endpoints::Endpoints;
@@ -24,7 +25,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The port that is tried first; any other if it is taken.
@@ -139,33 +139,11 @@ struct Edge {
 
 impl Edge {
     async fn serve(self, listener: TcpListener, end: CancellationToken) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            // never closed
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                () = end.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, from)) => {
-                    let (edge, end) = (self.clone(), end.clone());
-                    tokio::spawn(async move {
-                        tokio::select! {
-                            () = end.cancelled() => {}
-                            () = edge.connection(stream, from) => {}
-                        }
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the edge cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        accept(listener, CONNECTIONS, "the edge", end, |stream, from| {
+            let edge = self.clone();
+            async move { edge.connection(stream, from).await }
+        })
+        .await;
     }
 
     async fn connection(&self, stream: TcpStream, from: SocketAddr) {
