@@ -40,6 +40,10 @@ pub struct Image {
     /// that first word (last path part compared): `python` -> `[{self}, service, productpage]`.
     #[serde(default)]
     pub programs: BTreeMap<String, Vec<String>>,
+    /// Why nothing stands for this image, and what does its work instead: such an image cannot be
+    /// pulled, and the event says this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<String>,
 }
 
 /// All images that are known.

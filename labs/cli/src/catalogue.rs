@@ -32,6 +32,10 @@ pub fn list(home: &Home, args: &ImagesArgs) -> anyhow::Result<()> {
         } else {
             image.tags.join(",")
         };
+        if let Some(why) = &image.absent {
+            println!("{:<58} {tags:<28} none: {why}", image.name);
+            continue;
+        }
         let command: Vec<&str> = image
             .command
             .iter()

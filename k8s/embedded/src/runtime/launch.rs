@@ -30,8 +30,8 @@ const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 pub enum Refusal {
     /// The reference is not one.
     InvalidImage(String),
-    /// The catalogue does not know the image.
-    UnknownImage(String),
+    /// The catalogue does not know the image, or says why nothing stands for it.
+    UnknownImage(String, Option<String>),
     /// What the manifest refers to is not there.
     Config(String),
 }
@@ -108,7 +108,13 @@ pub async fn prepare(
     let image = added
         .find(&reference)
         .or_else(|| context.config.images.find(&reference))
-        .ok_or_else(|| Refusal::UnknownImage(image_name.to_owned()))?;
+        .ok_or_else(|| Refusal::UnknownImage(image_name.to_owned(), None))?;
+    if let Some(why) = &image.absent {
+        return Err(Refusal::UnknownImage(
+            image_name.to_owned(),
+            Some(why.clone()),
+        ));
+    }
 
     volumes::link(container, folders).map_err(Refusal::Config)?;
     let loopback = context.plan.loopback(place.pod_ip).unwrap_or(place.pod_ip);

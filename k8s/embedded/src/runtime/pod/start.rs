@@ -115,9 +115,10 @@ impl Worker {
     fn refuse(&mut self, index: usize, refusal: Refusal) {
         let pause = |failures: u32| backoff::delay(failures + 1);
         let failures = self.containers[index].failures;
-        let image = |name: &str| {
+        let image = |name: &str, absent: Option<String>| {
+            let why = absent.unwrap_or_else(|| "it is not in the image catalogue".to_owned());
             format!(
-                "image {name:?} is not in the image catalogue; map it to a host command with: \
+                "image {name:?}: {why}; map it to a host command with: \
                  meshdojo image map {name} -- COMMAND [ARG...]"
             )
         };
@@ -128,12 +129,12 @@ impl Worker {
                 self.tell(index, EventType::Warning, "Failed", event);
                 ("InvalidImageName", message, pause(failures))
             }
-            Refusal::UnknownImage(name) => {
+            Refusal::UnknownImage(name, absent) => {
                 let never = self
                     .spec_of(index)
                     .and_then(|s| s.image_pull_policy.as_deref())
                     == Some("Never");
-                let why = image(&name);
+                let why = image(&name, absent);
                 if never {
                     let message = format!(
                         "Container image {name:?} is not present with pull policy of Never; {why}"
