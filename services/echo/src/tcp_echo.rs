@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dojo_kit::listen::{self, ListenAddress};
 use dojo_kit::telemetry::{self, TelemetryArgs};
-use dojo_kit::{Identity, server};
+use dojo_kit::{Identity, connections, server};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -66,28 +66,10 @@ impl Args {
 
 /// Serves connections for ever.
 async fn serve(listener: TcpListener, prefix: Arc<str>, slots: Arc<Semaphore>) {
-    // The semaphore is never closed, so a slot always comes.
-    while let Ok(slot) = slots.clone().acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, most likely: wait until some connection has ended.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let prefix = prefix.clone();
-        tokio::spawn(async move {
-            if let Err(error) = echo(stream, &prefix).await {
-                tracing::debug!(%error, "connection ended");
-            }
-            drop(slot);
-        });
-    }
+    connections::serve(listener, slots, |stream| echo(stream, prefix.clone())).await;
 }
 
-async fn echo(mut stream: TcpStream, prefix: &str) -> std::io::Result<()> {
+async fn echo(mut stream: TcpStream, prefix: Arc<str>) -> std::io::Result<()> {
     let (read, mut write) = stream.split();
     let mut reader = BufReader::new(read);
     let mut line = Vec::new();

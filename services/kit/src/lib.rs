@@ -8,6 +8,7 @@
 //! | [`service`] | how does a service start, and what is around its routes? |
 //! | [`listen`] | on which address? |
 //! | [`server`] | how are connections accepted, served and ended? |
+//! | [`connections`] | how many connections at a time, over plain TCP? |
 //! | [`client`] | how does it call other services? |
 //! | [`tunnel`] | how does it reach them over plain TCP? |
 //! | [`grpc`] | how are gRPC calls served and made? |
@@ -22,6 +23,7 @@
 
 pub mod chaos;
 pub mod client;
+pub mod connections;
 pub mod duration;
 pub mod grpc;
 pub mod listen;

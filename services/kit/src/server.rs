@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use crate::connections;
+
 /// The most connections that one service holds at a time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a connection may take to send the head of its next request.
@@ -100,51 +102,31 @@ fn remedy(error: &io::Error) -> &'static str {
 /// seconds. Never fails: a connection's errors end that connection.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let stopping = CancellationToken::new();
-    let connections = TaskTracker::new();
+    let open = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = connections::accept(&listener, &slots) => accepted,
         };
         let Some((stream, slot)) = accepted else {
             continue;
         };
         let (router, stopping) = (router.clone(), stopping.clone());
-        connections.spawn(async move {
+        open.spawn(async move {
             serve_connection(stream, router, stopping).await;
             drop(slot);
         });
     }
     drop(listener);
     stopping.cancel();
-    connections.close();
-    if tokio::time::timeout(SHUTDOWN_GRACE, connections.wait())
+    open.close();
+    if tokio::time::timeout(SHUTDOWN_GRACE, open.wait())
         .await
         .is_err()
     {
-        tracing::warn!(
-            open = connections.len(),
-            "stopping with requests still in flight"
-        );
-    }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    // The semaphore is never closed, so a permit always comes.
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
-        Err(error) => {
-            // Out of file descriptors, most likely: wait until some connection has ended.
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            None
-        }
+        tracing::warn!(open = open.len(), "stopping with requests still in flight");
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod arguments;
 mod curl;
+mod echo;
 pub mod histogram;
 mod load;
 mod ping;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Buf as _, BufMut as _};
 use dojo_kit::listen::{self, ListenAddress};
 use dojo_kit::telemetry::{self, TelemetryArgs};
-use dojo_kit::{Identity, server};
+use dojo_kit::{Identity, connections, server};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -89,25 +89,15 @@ impl Args {
 pub async fn serve(listener: TcpListener, password: String) {
     let (password, stars) = (Arc::<str>::from(password), Arc::new(Mutex::new(STARS)));
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    // The semaphore is never closed, so a slot always comes.
-    while let Ok(slot) = slots.clone().acquire_owned().await {
-        let Ok((stream, from)) = listener.accept().await else {
-            // Out of file descriptors, most likely: wait until some connection has ended.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
+    let session = |stream| {
         let (password, stars) = (password.clone(), stars.clone());
-        tokio::spawn(async move {
-            let mut session = Session {
-                stream,
-                sequence: 0,
-            };
-            if let Err(error) = session.run(&password, &stars).await {
-                tracing::debug!(%from, %error, "connection ended");
-            }
-            drop(slot);
-        });
-    }
+        let mut session = Session {
+            stream,
+            sequence: 0,
+        };
+        async move { session.run(&password, &stars).await }
+    };
+    connections::serve(listener, slots, session).await;
 }
 
 struct Session {

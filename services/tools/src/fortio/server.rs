@@ -24,12 +24,30 @@ struct Args {
     /// Port or address of the gRPC ping
     #[arg(long, default_value = "8079")]
     grpc_port: ListenAddress,
+    /// Port or address of the TCP echo
+    #[arg(long, default_value = "8078")]
+    tcp_port: ListenAddress,
+    /// Port or address of the UDP echo
+    #[arg(long, default_value = "8078")]
+    udp_port: ListenAddress,
+    /// Port or address that sends plain HTTP to HTTPS
+    #[arg(long, default_value = "8081")]
+    redirect_port: ListenAddress,
 }
+
+/// The flags, which fortio writes with one dash.
+const FLAGS: [&str; 5] = [
+    "-http-port",
+    "-grpc-port",
+    "-tcp-port",
+    "-udp-port",
+    "-redirect-port",
+];
 
 /// Serves until told to stop.
 pub(super) async fn run(arguments: &[String], shell: &Shell) -> u8 {
     let doubled = arguments.iter().map(|argument| {
-        let single = argument.starts_with("-http-port") || argument.starts_with("-grpc-port");
+        let single = FLAGS.iter().any(|flag| argument.starts_with(flag));
         format!("{}{argument}", if single { "-" } else { "" })
     });
     let args = match Args::try_parse_from(doubled) {
@@ -52,20 +70,28 @@ pub(super) async fn run(arguments: &[String], shell: &Shell) -> u8 {
 
 async fn serve(args: &Args, shell: &Shell) -> Result<(), Box<dyn std::error::Error>> {
     let container = listen::container_address()?;
-    let address = args.http_port.resolve(container);
-    let listener = server::bind(address).await?;
-    let pings = args.grpc_port.resolve(container);
-    let ping_listener = server::bind(pings).await?;
-    // It ends with the process, which the HTTP side keeps until it is told to stop.
-    tokio::spawn(server::serve(
-        ping_listener,
-        super::ping::router(),
-        std::future::pending(),
-    ));
+    let [http, grpc, tcp, redirect] = [
+        &args.http_port,
+        &args.grpc_port,
+        &args.tcp_port,
+        &args.redirect_port,
+    ]
+    .map(|port| port.resolve(container));
+    let udp = args.udp_port.resolve(container);
+    let listener = server::bind(http).await?;
+    let pings = server::bind(grpc).await?;
+    let redirects = server::bind(redirect).await?;
+    let never = std::future::pending;
+    // They end with the process, which the HTTP side keeps until it is told to stop.
+    tokio::spawn(server::serve(pings, super::ping::router(), never()));
+    tokio::spawn(server::serve(redirects, super::echo::to_https(), never()));
+    tokio::spawn(super::echo::tcp(server::bind(tcp).await?));
+    tokio::spawn(super::echo::udp(super::echo::bind_udp(udp).await?));
     let stop = server::stop_signal()?;
     let version = super::version();
     shell.err.line(&format!(
-        "Fortio {version} HTTP echo server listening on {address}, gRPC ping on {pings}"
+        "Fortio {version} HTTP echo server listening on {http}, gRPC ping on {grpc}, TCP echo on {tcp}, \
+         UDP echo on {udp}, HTTPS redirector on {redirect}"
     ));
     server::serve(listener, echo(), stop).await;
     Ok(())
