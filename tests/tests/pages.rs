@@ -311,7 +311,9 @@ mod fleet {
             .eval("document.getElementById('whole').click()")
             .await?;
         browser.emulate(420, 900, true).await?;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        browser
+            .until("innerWidth === 420 && matchMedia('(prefers-color-scheme: dark)').matches")
+            .await?;
         browser.screenshot("fleetman-small-dark").await
     }
 

@@ -154,8 +154,8 @@ fn terminal(ns: &Namespace) -> anyhow::Result<()> {
     screen.wait_for("ready")?;
     screen.wait_for("30 100")?;
     // Ctrl-C ends the command and not the shell
-    keys.write_all(b"sleep 500; echo not-in''terrupted\n")?;
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    keys.write_all(b"echo wai''ting; sleep 500; echo not-in''terrupted\n")?;
+    screen.wait_for("waiting")?;
     keys.write_all(&[3])?;
     keys.write_all(b"echo still he''re\n")?;
     screen.wait_for("still here")?;

@@ -32,10 +32,9 @@ use observe::Seen;
 use stage::Side;
 use upstream::Try;
 
-/// So long counters may take to settle.
-const SETTLE: Duration = Duration::from_millis(300);
-/// Access logs are written in batches.
-const LOG_WRITTEN: Duration = Duration::from_millis(600);
+/// Longest that both sides may take to agree about what comes in its own time: counters, mirrored
+/// requests, lines of access logs.
+const SETTLE: Duration = Duration::from_secs(5);
 
 fn main() {
     // The suite is also the proxy under test, in a process of its own.
@@ -236,8 +235,26 @@ impl Suite {
     }
 
     fn access_log(&self, whole: usize) -> Result<(), Failed> {
-        std::thread::sleep(LOG_WRITTEN);
+        // Envoy writes its log from time to time.
+        let deadline = Instant::now() + SETTLE;
+        let mut wrong = self.log_lines_that_differ();
+        while !wrong.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(100));
+            wrong = self.log_lines_that_differ();
+        }
         let ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+        if ran.len() == whole {
+            let stale = self.differences.stale();
+            wrong.extend(
+                stale
+                    .into_iter()
+                    .map(|row| format!("DIFFERENCES.md: {row} does not differ any more")),
+            );
+        }
+        report(&wrong)
+    }
+
+    fn log_lines_that_differ(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for through in [Through::Sidecar, Through::Gateway] {
             let [ours, theirs] =
@@ -257,15 +274,7 @@ impl Suite {
                 }
             }
         }
-        if ran.len() == whole {
-            let stale = self.differences.stale();
-            wrong.extend(
-                stale
-                    .into_iter()
-                    .map(|row| format!("DIFFERENCES.md: {row} does not differ any more")),
-            );
-        }
-        report(&wrong)
+        wrong
     }
 }
 
@@ -308,8 +317,11 @@ async fn act(side: &Side, case: &Case, number: usize, send: &Send) -> Did {
         answers.extend(together.join_all().await);
     }
     if send.leave_after.is_some() {
-        // What the pods see of it comes after the client has gone.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // What a pod sees of it may come after the client has gone.
+        let deadline = Instant::now() + SETTLE;
+        while side.upstream.tries().is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
     Did {
         answers,

@@ -315,7 +315,7 @@ impl Mesh {
 
     /// Waits for what the proxy does in its own time.
     pub(super) async fn until(&self, holds: impl Fn() -> bool) {
-        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
         while !holds() {
             assert!(
                 std::time::Instant::now() < deadline,

@@ -20,9 +20,7 @@ async fn an_update_reaches_the_next_request_and_drops_none() {
     let address = mesh.address("http");
     let slow = Request::get("/delay/300").header("host", "web");
     let slow = tokio::spawn(send(address, slow.body(Full::default()).unwrap()));
-    while v1.seen().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    mesh.until(|| !v1.seen().is_empty()).await;
     assert!(mesh.proxy.apply(to("v2")).is_empty());
     assert_eq!(
         mesh.address("http"),
@@ -89,9 +87,7 @@ async fn a_drain_lets_requests_finish_and_has_an_end() {
         tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes())
             .await
             .unwrap();
-        while app.seen().len() == before {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        mesh.until(|| app.seen().len() > before).await;
         let started = std::time::Instant::now();
         mesh.proxy.shut_down(Duration::from_millis(limit)).await;
         assert!(started.elapsed() < Duration::from_secs(3));
