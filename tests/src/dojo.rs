@@ -25,7 +25,10 @@ pub fn binary() -> &'static Path {
         let test = std::env::current_exe().expect("a test has a path");
         let folder = test.ancestors().nth(2).expect("target/PROFILE").to_owned();
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "meshdojo"]);
+        // chosen with a test of the whole workspace, so that what `cargo test --workspace` has
+        // compiled is used: another choice has other features, and compiles everything again
+        build.args(["build", "--quiet", "--workspace", "--bin", "meshdojo"]);
+        build.args(["--test", "dependencies"]);
         if folder.ends_with("release") {
             build.arg("--release");
         }
