@@ -159,9 +159,9 @@ def needed(*programs):
 # Load
 
 
-def wrk(port, seconds, connections=32, path="/"):
+def wrk(port, seconds, connections=32, path="/", cpu=LOAD):
     """Requests per second and 99th percentile in ms."""
-    command = ["taskset", "-c", str(LOAD), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}{path}"]
+    command = ["taskset", "-c", str(cpu), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}{path}"]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()
     if "Non-2xx" in text or "Socket errors" in text:
         sys.exit(f"the load run saw errors:\n{text}")
@@ -228,6 +228,26 @@ def report(what, figures, latency):
         for measure, text in [("rps", "requests per second"), ("latency", latency)]:
             lines[f"{what}: {text}, ours to {name}"] = ratio(figures["ours"][measure], figures[name][measure])
     return lines
+
+
+def load(runs, seconds):
+    """`meshdojo load` and wrk against the same server: a service of the labs, and one that costs almost nothing."""
+    Build.make("-p", "meshdojo")
+    command = ["taskset", "-c", str(PROXY), Build.meshdojo(), "load", "-o", "json", "--threads", "1", "-c", "32", "-d", f"{seconds}s"]
+    figures, port = {}, free_port()
+    with stage() as (_, upstream), running("web", Build.meshdojo(), "service", "web", "--listen", f"127.0.0.1:{port}", cpu=LOAD):
+        listening(port)
+        for server, at in [("a service", port), ("a bare server", upstream)]:
+            rates = {"meshdojo load": [], "wrk": []}
+            for number in range(1, runs + 1):
+                say(f"{server}, round {number} of {runs}")
+                text = subprocess.run([*command, f"http://127.0.0.1:{at}/"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+                rates["meshdojo load"].append(json.loads(text)["rate"])
+                rates["wrk"].append(wrk(at, seconds, cpu=PROXY)[0])
+            for name, each in rates.items():
+                figures[f"load on {server}: requests per second, {name}"] = round(median(each))
+            figures[f"load on {server}: meshdojo load to wrk"] = ratio(rates["meshdojo load"], rates["wrk"])
+    return figures
 
 
 def get(runs, seconds):
