@@ -140,7 +140,7 @@ fn everything() -> Snapshot {
     };
     let table = RouteConfiguration {
         name: text("80"),
-        virtual_hosts: vec![VirtualHost {
+        virtual_hosts: vec![std::sync::Arc::new(VirtualHost {
             name: text("a:80"),
             domains: vec![text("a"), text("*.a"), text("a.*")],
             routes: vec![
@@ -156,7 +156,7 @@ fn everything() -> Snapshot {
                     }),
                 ),
             ],
-        }],
+        })],
     };
     let http = HttpConnectionManager {
         stat_prefix: text("outbound_80"),
@@ -176,6 +176,9 @@ fn everything() -> Snapshot {
             },
         ],
         rbac: Rbac::default(),
+        idle_timeout: Some(Duration::from_secs(60)),
+        max_connection_duration: Some(Duration::from_secs(3600)),
+        hash_source_ip: true,
     };
     let chain = |name: &str, destination_port, filter| FilterChain {
         name: text(name),
@@ -231,7 +234,6 @@ fn everything() -> Snapshot {
         },
         connections: ConnectionOptions {
             idle_timeout: second,
-            tcp_idle_timeout: second,
             max_connection_duration: second,
             max_requests_per_connection: Some(10),
             max_concurrent_streams: Some(100),

@@ -188,12 +188,6 @@ pub struct ConnectionOptions {
         with = "crate::duration::option"
     )]
     pub idle_timeout: Option<Duration>,
-    /// A TCP connection without traffic is closed after this; absent: Envoy's 1 h.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        with = "crate::duration::option"
-    )]
-    pub tcp_idle_timeout: Option<Duration>,
     /// A connection takes no request after this.
     #[serde(
         skip_serializing_if = "Option::is_none",

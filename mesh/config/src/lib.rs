@@ -28,6 +28,7 @@ mod listener;
 mod node;
 mod route;
 mod snapshot;
+mod table_step;
 mod telemetry;
 pub mod tls;
 
@@ -51,7 +52,10 @@ pub use route::{
     StringMatch, ValueMatch, VirtualHost, WeightedCluster,
 };
 pub use snapshot::{Changes, Snapshot, Update};
-pub use telemetry::{AccessLogFormat, SpanProtocol, SpanTag, StatsMatcher, Tracing};
+pub use table_step::{Piece, UnknownBase};
+pub use telemetry::{
+    AccessLogFormat, MetricOverride, Reporter, SpanProtocol, SpanTag, StatsMatcher, Tracing,
+};
 pub use tls::{
     CertificateValidation, ClientCertificate, DownstreamTlsContext, Secret, SignedCertificate,
     TlsVersion, Transport, TransportProtocol, UpstreamTlsContext,

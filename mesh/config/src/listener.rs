@@ -1,6 +1,6 @@
 //! Where connections are accepted, and what is done with them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +108,7 @@ pub struct HttpConnectionManager {
 }
 
 /// Raw bytes to a cluster.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TcpProxy {
     /// Prefix of its statistics: `tcp.<stat_prefix>.downstream_cx_total`.
@@ -118,6 +118,23 @@ pub struct TcpProxy {
     /// What connections must pass.
     #[serde(default, skip_serializing_if = "Rbac::is_empty")]
     pub rbac: Rbac,
+    /// A connection without traffic is closed after this; absent: Envoy's 1 h.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::duration::option"
+    )]
+    pub idle_timeout: Option<Duration>,
+    /// A connection is closed after this, whatever passes over it (flag DT); absent: never.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::duration::option"
+    )]
+    pub max_connection_duration: Option<Duration>,
+    /// Clusters that balance by hash choose by the address of the client.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hash_source_ip: bool,
 }
 
 impl TcpProxy {
@@ -129,7 +146,7 @@ impl TcpProxy {
                 name: cluster.into(),
                 weight: 1,
             }],
-            rbac: Rbac::default(),
+            ..Self::default()
         }
     }
 }

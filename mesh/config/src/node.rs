@@ -112,4 +112,7 @@ pub struct Node {
     /// Which statistics are shown; empty: all.
     #[serde(skip_serializing_if = "crate::StatsMatcher::is_empty")]
     pub stats_inclusion: crate::StatsMatcher,
+    /// Changes of Istio's metrics, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<crate::MetricOverride>,
 }

@@ -1,6 +1,6 @@
 //! Which cluster a request goes to, and what happens to it on the way.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +12,11 @@ pub struct RouteConfiguration {
     pub name: String,
     /// Chosen by the `Host` header without its port, ignoring case: exact domain, then the longest
     /// `*.suffix`, then the longest `prefix.*`, then `*`. None: 404 NR.
-    pub virtual_hosts: Vec<VirtualHost>,
+    pub virtual_hosts: Vec<Arc<VirtualHost>>,
 }
 
 /// The routes of some host names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VirtualHost {
     /// `reviews.default.svc.cluster.local:9080`, `allow_any`, `block_all`.

@@ -1,10 +1,13 @@
 //! A whole configuration, and the difference between two of them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cluster, ClusterLoadAssignment, Listener, Node, RouteConfiguration, Secret};
+use crate::{
+    Cluster, ClusterLoadAssignment, Listener, Node, RouteConfiguration, Secret,
+    table_step::{Piece, UnknownBase, pieces, rebuilt},
+};
 
 /// Everything a proxy is told, at one moment. Resources are shared, so keeping two snapshots costs
 /// only what differs.
@@ -46,9 +49,9 @@ pub struct Update {
     /// Changed and removed listeners.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listeners: Changes<Listener>,
-    /// Changed and removed route tables.
+    /// Changed route tables, each as what it is made of, and removed ones.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub routes: Changes<RouteConfiguration>,
+    pub routes: BTreeMap<String, Option<Vec<Piece>>>,
     /// Changed and removed clusters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub clusters: Changes<Cluster>,
@@ -89,7 +92,7 @@ impl Snapshot {
             complete: false,
             node: (self.node != newer.node).then(|| newer.node.clone()),
             listeners: changes(&self.listeners, &newer.listeners),
-            routes: changes(&self.routes, &newer.routes),
+            routes: tables(&self.routes, &newer.routes),
             clusters: changes(&self.clusters, &newer.clusters),
             endpoints: changes(&self.endpoints, &newer.endpoints),
             secrets: changes(&self.secrets, &newer.secrets),
@@ -97,7 +100,10 @@ impl Snapshot {
     }
 
     /// The snapshot after `update`.
-    pub fn apply(&self, update: Update) -> Snapshot {
+    ///
+    /// # Errors
+    /// The update does not start from this snapshot.
+    pub fn apply(&self, update: Update) -> Result<Snapshot, UnknownBase> {
         let mut next = if update.complete {
             Snapshot::default()
         } else {
@@ -108,11 +114,19 @@ impl Snapshot {
             next.node = node;
         }
         carry_out(&mut next.listeners, update.listeners);
-        carry_out(&mut next.routes, update.routes);
+        let mut routes = Changes::new();
+        for (name, pieces) in update.routes {
+            let table = match pieces {
+                Some(pieces) => Some(Arc::new(rebuilt(&name, next.routes.get(&name), pieces)?)),
+                None => None,
+            };
+            routes.insert(name, table);
+        }
+        carry_out(&mut next.routes, routes);
         carry_out(&mut next.clusters, update.clusters);
         carry_out(&mut next.endpoints, update.endpoints);
         carry_out(&mut next.secrets, update.secrets);
-        next
+        Ok(next)
     }
 }
 
@@ -120,16 +134,57 @@ fn changes<T: PartialEq>(
     old: &BTreeMap<String, Arc<T>>,
     new: &BTreeMap<String, Arc<T>>,
 ) -> Changes<T> {
-    let same = |a: &Arc<T>, b: &Arc<T>| Arc::ptr_eq(a, b) || a == b;
-    let removed = old
-        .keys()
-        .filter(|name| !new.contains_key(*name))
-        .map(|name| (name.clone(), None));
-    let changed = new
-        .iter()
-        .filter(|(name, value)| !old.get(*name).is_some_and(|before| same(before, value)))
-        .map(|(name, value)| (name.clone(), Some(value.clone())));
-    removed.chain(changed).collect()
+    let changed = differing(old, new);
+    changed
+        .map(|(name, value)| (name.clone(), value.cloned()))
+        .collect()
+}
+
+fn tables(
+    old: &BTreeMap<String, Arc<RouteConfiguration>>,
+    new: &BTreeMap<String, Arc<RouteConfiguration>>,
+) -> BTreeMap<String, Option<Vec<Piece>>> {
+    let step = |(name, table): (&String, Option<&Arc<RouteConfiguration>>)| {
+        let pieces = table.map(|table| pieces(old.get(name), table));
+        (name.clone(), pieces)
+    };
+    differing(old, new).map(step).collect()
+}
+
+/// What is new or other in `new`, and what is there no more. One walk along both, because it is
+/// done for each proxy at each push, and nearly all of both is the same.
+fn differing<'a, T: PartialEq>(
+    old: &'a BTreeMap<String, Arc<T>>,
+    new: &'a BTreeMap<String, Arc<T>>,
+) -> impl Iterator<Item = (&'a String, Option<&'a Arc<T>>)> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((before, _)), Some((now, _))) => before.cmp(now),
+            };
+            match order {
+                Ordering::Less => return old.next().map(|(name, _)| (name, None)),
+                Ordering::Greater => return new.next().map(|(name, value)| (name, Some(value))),
+                Ordering::Equal => {
+                    let (Some((_, before)), Some((name, now))) = (old.next(), new.next()) else {
+                        return None;
+                    };
+                    if !same(before, now) {
+                        return Some((name, Some(now)));
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// Equal, which shared resources show without being looked at.
+pub(crate) fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 fn carry_out<T>(into: &mut BTreeMap<String, Arc<T>>, changes: Changes<T>) {
@@ -160,7 +215,7 @@ mod tests {
             name.into(),
             Arc::new(RouteConfiguration {
                 name: name.into(),
-                virtual_hosts: vec![host],
+                virtual_hosts: vec![Arc::new(host)],
             }),
         )
     }
@@ -184,14 +239,14 @@ mod tests {
         let update = old.diff(&new);
         assert_eq!(update.routes.keys().collect::<Vec<_>>(), ["81", "82", "83"]);
         assert!(update.routes["82"].is_none());
-        assert_eq!(old.apply(update), new);
+        assert_eq!(old.apply(update).unwrap(), new);
     }
 
     #[test]
     fn a_complete_update_replaces_everything() {
         let old = snapshot(9, &[("80", "stale")]);
         let new = snapshot(1, &[("81", "fresh")]);
-        assert_eq!(old.apply(new.complete()), new);
+        assert_eq!(old.apply(new.complete()).unwrap(), new);
     }
 
     #[test]

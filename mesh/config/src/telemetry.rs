@@ -27,6 +27,44 @@ impl StatsMatcher {
     }
 }
 
+/// Which side of a request a metric is about: label `reporter`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reporter {
+    /// That of the caller.
+    #[default]
+    Source,
+    /// That of the called one.
+    Destination,
+}
+
+/// A change of Istio's metrics, which later ones may change again. There is nothing like it in
+/// Envoy: the metrics are Istio's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MetricOverride {
+    /// `istio_requests_total`; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// Absent: both sides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reporter: Option<Reporter>,
+    /// Not told, or told again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+    /// Labels with a fixed value; without one they are left out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
+impl MetricOverride {
+    /// It changes this metric of this side.
+    pub fn is_about(&self, metric: &str, reporter: Reporter) -> bool {
+        self.metric.as_deref().is_none_or(|name| name == metric)
+            && self.reporter.is_none_or(|side| side == reporter)
+    }
+}
+
 /// The form of a line of the access log. Values are texts with Envoy's command operators
 /// (`%RESPONSE_CODE%`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,12 +14,12 @@ mod actions;
 mod authorization;
 mod clusters;
 mod delegates;
+mod destination_policies;
 mod destination_rules;
 mod envoy_filter;
 mod gateway;
 mod gateway_tcp;
 mod gateway_tls;
-mod hashing;
 mod host_index;
 mod inbound;
 mod locality;
@@ -43,13 +43,15 @@ use std::{
 };
 
 use mesh_api::{
-    AuthorizationPolicy, DestinationRule, Gateway, PeerAuthentication, RequestAuthentication,
+    AuthorizationPolicy, DestinationRule, Gateway, Host, PeerAuthentication, RequestAuthentication,
     Resource, Sidecar, Telemetry, VirtualService, destination_rule::LocalityLbSetting,
     envoy_filter::PatchContext,
 };
-use mesh_config::{FilterChain, Locality, ProxyId, Role, RouteConfiguration, Snapshot};
+use mesh_config::{
+    FilterChain, Locality, ProxyId, Role, RouteConfiguration, Snapshot, VirtualHost,
+};
 
-use crate::world::{Objects, Pod, Service, World};
+use crate::world::{Objects, Pod, World};
 use host_index::HostIndex;
 use reuse::Reuse;
 use scope::Scope;
@@ -61,6 +63,7 @@ pub(crate) use envoy_filter::complaints as complaints_about_filter;
 pub(crate) use gateway::shared_hosts;
 pub(crate) use gateway_tls::context as ends_tls;
 pub(crate) use peer_authentication::TLS_MODE_LABEL;
+pub(crate) use proxy_settings::{PROMETHEUS, cel_text};
 
 /// What a proxy is told; `None` while its pod is unknown. For one proxy alone: pushes use a
 /// [`Compiler`] for all of them.
@@ -71,9 +74,12 @@ pub fn compile(world: &World, proxy: &ProxyId) -> Option<Snapshot> {
 /// Labels of the caller as far as routing asks for them.
 type Labels = BTreeMap<String, String>;
 
+/// Route tables by name.
+type Tables = BTreeMap<String, Arc<RouteConfiguration>>;
+
 /// The route tables and chains that the sidecars of a namespace share.
 pub(crate) struct RouteView {
-    routes: BTreeMap<String, Arc<RouteConfiguration>>,
+    routes: Tables,
     chains: Vec<FilterChain>,
 }
 
@@ -156,7 +162,7 @@ impl Compiler {
             version,
             views: Mutex::default(),
             previous: Views::default(),
-            reuse: Reuse::default(),
+            reuse: Reuse::nothing(),
         }
     }
 
@@ -168,7 +174,7 @@ impl Compiler {
             routes: views.routes.clone(),
         };
         let mut next = Self::new(world, self.version + 1);
-        next.reuse = Reuse::between(&self.world, &next.world, &next.services);
+        next.reuse = Reuse::between(self, &next);
         next.previous = previous;
         next
     }
@@ -220,7 +226,11 @@ impl Compiler {
             Role::Router => {
                 gateway::gateway(self, proxy, pod, &mut snapshot);
                 if self.hashes {
-                    hashing::apply(self, &scope, &mut snapshot.routes);
+                    destination_policies::hash(self, &scope, &mut snapshot.routes);
+                }
+                for listener in snapshot.listeners.values_mut() {
+                    let chains = &mut Arc::make_mut(listener).filter_chains;
+                    destination_policies::limit(self, &scope, chains);
                 }
                 scope.patch_routes(scope.outbound(), &mut snapshot.routes, |_| true);
             }
@@ -285,18 +295,13 @@ impl Compiler {
     fn cluster_view(&self, scope: &Scope) -> Arc<ClusterView> {
         let id = scope.id();
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = views.clusters.entry(id.clone()).or_insert_with(|| {
-            let before = self.previous.clusters.get(&id);
-            let (mut view, rest) = match (before, &self.reuse.all_clusters_but) {
-                (Some(before), Some(touched)) if touched.is_empty() => return before.clone(),
-                (Some(before), Some(touched)) => {
-                    let touched = |service: &Service| {
-                        touched.contains(&(service.namespace.clone(), service.name.clone()))
-                    };
-                    (clusters::outbound(self, scope, touched), Some(before))
-                }
-                _ => (clusters::outbound(self, scope, |_| true), None),
-            };
+        let view = views.clusters.entry(id).or_insert_with_key(|id| {
+            let before = self.previous.clusters.get(id);
+            if let Some(before) = before.filter(|_| self.reuse.clusters.is_empty()) {
+                return before.clone();
+            }
+            let touched = |host: &Host| before.is_none() || self.reuse.clusters.has(host);
+            let mut view = clusters::outbound(self, scope, |service| touched(&service.host));
             if !scope.filters().is_empty() {
                 for cluster in view.clusters.values_mut() {
                     let cluster = Arc::make_mut(cluster);
@@ -306,12 +311,7 @@ impl Compiler {
             if let Some(before) = before {
                 share(&mut view.clusters, &before.clusters);
                 share(&mut view.endpoints, &before.endpoints);
-            }
-            if let Some(rest) = rest {
-                let mut whole = (**rest).clone();
-                whole.clusters.append(&mut view.clusters);
-                whole.endpoints.append(&mut view.endpoints);
-                view = whole;
+                view.keep(before, |host| !touched(host));
             }
             Arc::new(view)
         });
@@ -327,18 +327,20 @@ impl Compiler {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (scope.id(), labels);
         let view = views.routes.entry(key).or_insert_with_key(|key| {
-            if self.reuse.routes
-                && let Some(before) = self.previous.routes.get(key)
-            {
+            let before = self.previous.routes.get(key);
+            if let Some(before) = before.filter(|_| self.reuse.routes.is_empty()) {
                 return before.clone();
             }
-            let mut view = sidecar::shared(self, scope, pod);
+            // Not to be patched twice.
+            let kept = before.filter(|_| scope.filters().is_empty());
+            let mut view = sidecar::shared(self, scope, pod, kept.map(|kept| &kept.routes));
             if self.hashes {
-                hashing::apply(self, scope, &mut view.routes);
+                destination_policies::hash(self, scope, &mut view.routes);
             }
+            destination_policies::limit(self, scope, &mut view.chains);
             scope.patch_routes(scope.outbound(), &mut view.routes, |_| true);
-            if let Some(before) = self.previous.routes.get(key) {
-                share(&mut view.routes, &before.routes);
+            if let Some(before) = before {
+                share_tables(&mut view.routes, &before.routes);
             }
             Arc::new(view)
         });
@@ -377,8 +379,39 @@ fn asks_for_labels(spec: &VirtualService) -> bool {
 /// Takes the allocations of `before` for what is equal.
 fn share<T: PartialEq>(now: &mut BTreeMap<String, Arc<T>>, before: &BTreeMap<String, Arc<T>>) {
     for (name, value) in now {
-        if let Some(same) = before.get(name).filter(|same| *same == value) {
-            *value = same.clone();
+        if let Some(before) = before.get(name).filter(|before| same(before, value)) {
+            *value = before.clone();
         }
     }
+}
+
+/// The same for route tables and each of their virtual hosts.
+fn share_tables(now: &mut Tables, before: &Tables) {
+    for (name, table) in now.iter_mut() {
+        let Some(before) = before.get(name) else {
+            continue;
+        };
+        let known = by_name(before);
+        for host in &mut Arc::make_mut(table).virtual_hosts {
+            let known = known.get(host.name.as_str());
+            if let Some(before) = known.filter(|before| same(before, host)) {
+                *host = Arc::clone(before);
+            }
+        }
+        let (old, new) = (&before.virtual_hosts, &table.virtual_hosts);
+        if old.len() == new.len() && old.iter().zip(new).all(|(old, new)| Arc::ptr_eq(old, new)) {
+            *table = before.clone();
+        }
+    }
+}
+
+/// The virtual hosts of a table.
+fn by_name(table: &RouteConfiguration) -> HashMap<&str, &Arc<VirtualHost>> {
+    let hosts = table.virtual_hosts.iter();
+    hosts.map(|host| (host.name.as_str(), host)).collect()
+}
+
+/// Equal, which shared values show without being looked at.
+fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }

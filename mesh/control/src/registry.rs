@@ -161,7 +161,17 @@ impl State {
         match entry {
             Entry::Service(service) => set(&mut world.services, key, service),
             Entry::Slice(slice) => set(&mut world.slices, key, slice),
-            Entry::Pod(pod) => set(&mut world.pods, key, pod),
+            Entry::Pod(pod) => {
+                let pod = pod.map(|pod| world.located(pod));
+                set(&mut world.pods, key, pod)
+            }
+            Entry::Node(place) => {
+                let moved = set(&mut world.nodes, key, Some(place));
+                if moved {
+                    world.locate();
+                }
+                moved
+            }
             Entry::Secret(secret) => set(&mut world.secrets, key, secret),
             Entry::Settings(Err(error)) => {
                 tracing::error!("{error}; what was in force stays");
@@ -263,6 +273,10 @@ impl State {
             "Service" => world.services.remove(key).is_some(),
             "EndpointSlice" => world.slices.remove(key).is_some(),
             "Pod" => world.pods.remove(key).is_some(),
+            "Node" => {
+                world.nodes.remove(key);
+                false
+            }
             "Secret" => world.secrets.remove(key).is_some(),
             "ConfigMap" => {
                 world.settings = Arc::default();
@@ -290,6 +304,7 @@ impl State {
             "Service" => self.world.services.keys().cloned().collect(),
             "EndpointSlice" => self.world.slices.keys().cloned().collect(),
             "Pod" => self.world.pods.keys().cloned().collect(),
+            "Node" => self.world.nodes.keys().cloned().collect(),
             "Secret" => self.world.secrets.keys().cloned().collect(),
             "ConfigMap" => BTreeSet::new(),
             _ => self

@@ -9,21 +9,28 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind},
     runtime::{WatchStreamExt, watcher},
 };
+use mesh_config::Locality;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     ROOT_NAMESPACE,
-    world::{EndpointSlice, Key, MeshSettings, Pod, Service, TlsSecret},
+    world::{EndpointSlice, Key, MeshSettings, Pod, Service, TlsSecret, of_node},
 };
 
 /// Changes that may wait; a full queue holds the watches back.
 const QUEUE: usize = 256;
 
 /// Kinds of Kubernetes that are watched beside Istio's.
-pub(crate) const KUBERNETES_KINDS: [&str; 5] =
-    ["Service", "EndpointSlice", "Pod", "ConfigMap", "Secret"];
+pub(crate) const KUBERNETES_KINDS: [&str; 6] = [
+    "Service",
+    "EndpointSlice",
+    "Pod",
+    "Node",
+    "ConfigMap",
+    "Secret",
+];
 
 /// What is kept of an object. `None` inside: the object says nothing to us.
 #[derive(Debug)]
@@ -31,6 +38,7 @@ pub(crate) enum Entry {
     Service(Option<Service>),
     Slice(Option<EndpointSlice>),
     Pod(Option<Pod>),
+    Node(Locality),
     Secret(Option<TlsSecret>),
     Settings(Result<MeshSettings, String>),
     Istio(Value),
@@ -80,6 +88,13 @@ pub(crate) fn start(
         "Pod",
         to.clone(),
         |object| Entry::Pod(Pod::read(&object)),
+    ));
+    tasks.spawn(follow(
+        Api::<core::Node>::all(client.clone()),
+        all(),
+        "Node",
+        to.clone(),
+        |object| Entry::Node(of_node(&object)),
     ));
     tasks.spawn(follow(
         Api::<core::Secret>::all(client.clone()),

@@ -19,6 +19,7 @@ use mesh_api::{
     RequestAuthentication, Resource, ServiceEntry, Sidecar, Telemetry, VirtualService,
     WorkloadEntry,
 };
+use mesh_config::Locality;
 use serde_json::Value;
 
 pub use endpoint::{EndpointSlice, SliceEndpoint};
@@ -26,7 +27,7 @@ pub use entry::{Entry, Resolution};
 pub(crate) use entry::{named, selected, services as services_of_entry};
 pub use ext_authz::ExtAuthzProvider;
 pub use pod::Pod;
-pub(crate) use pod::{PROXY_CONTAINER, owner};
+pub(crate) use pod::{PROXY_CONTAINER, of_node, owner};
 pub use secret::TlsSecret;
 pub use service::{Protocol, Service, ServicePort, TargetPort};
 pub use settings::{MeshSettings, OutboundPolicy, Providers};
@@ -48,6 +49,8 @@ pub struct World {
     pub slices: Objects<EndpointSlice>,
     /// Pods that have an address.
     pub pods: Objects<Pod>,
+    /// Where nodes are.
+    pub nodes: Objects<Locality>,
     /// Routing rules.
     pub virtual_services: Objects<Resource<VirtualService>>,
     /// Rules of how services are called.
@@ -128,8 +131,14 @@ impl World {
             }
             "Pod" => {
                 let pod = serde_json::from_value(object.clone()).map_err(typed)?;
-                self.pods
-                    .extend(Pod::read(&pod).map(|it| (key(), Arc::new(it))));
+                let pod = Pod::read(&pod).map(|pod| self.located(pod));
+                self.pods.extend(pod.map(|it| (key(), Arc::new(it))));
+            }
+            "Node" => {
+                let node = serde_json::from_value(object.clone()).map_err(typed)?;
+                let key = (String::new(), key().1);
+                self.nodes.insert(key, Arc::new(of_node(&node)));
+                self.locate();
             }
             "Secret" => {
                 let secret = serde_json::from_value(object.clone()).map_err(typed)?;
@@ -198,6 +207,29 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A pod where its labels, or else its node, say that it is.
+    pub(crate) fn located(&self, pod: Pod) -> Pod {
+        let own = pod::locality(&pod.labels);
+        let node = self.nodes.get(&(String::new(), pod.node.clone()));
+        let locality = match node {
+            Some(node) if own == Locality::default() => node.clone(),
+            _ => Arc::new(own),
+        };
+        Pod { locality, ..pod }
+    }
+
+    /// Looks all pods up anew, because nodes have changed.
+    pub(crate) fn locate(&mut self) {
+        let mut moved = Vec::new();
+        for (key, pod) in &self.pods {
+            let located = self.located((**pod).clone());
+            if located.locality != pod.locality {
+                moved.push((key.clone(), Arc::new(located)));
+            }
+        }
+        self.pods.extend(moved);
     }
 
     /// The pod of this name.

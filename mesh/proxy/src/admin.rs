@@ -136,8 +136,8 @@ pub(crate) fn answer(
             };
             Page::text(format!("{}\n", lifecycle.state())).status(status)
         }
-        "/stats" => stats::page(proxy, &query),
-        "/stats/prometheus" => Page::text(prometheus::all(proxy)),
+        "/stats" => stats::page(proxy, &query, query.get("format").as_deref()),
+        "/stats/prometheus" => stats::page(proxy, &query, Some("prometheus")),
         "/clusters" if query.is("format", "json") => Page::json(&clusters::json(proxy)),
         "/clusters" => Page::text(clusters::text(proxy)),
         "/listeners" => server_info::listeners(proxy, query.is("format", "json")),

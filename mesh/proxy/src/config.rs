@@ -97,7 +97,7 @@ impl Config {
                 tables.insert(name.clone(), last.clone());
                 continue;
             }
-            match RouteTable::compile(table, &mut self.clusters) {
+            match RouteTable::compile(table, last.map(|last| &**last), &mut self.clusters) {
                 Ok(compiled) => {
                     tables.insert(name.clone(), Arc::new(compiled));
                 }
@@ -109,11 +109,21 @@ impl Config {
                 }
             }
         }
+        let same = |(name, table)| self.tables.get(name).is_some_and(|t| Arc::ptr_eq(t, table));
+        let same_tables = tables.len() == self.tables.len() && tables.iter().all(same);
         self.tables = tables;
         self.listeners = snapshot
             .listeners
             .iter()
             .map(|(name, listener)| {
+                let before = self.snapshot.listeners.get(name);
+                if same_tables
+                    && before.is_some_and(|before| Arc::ptr_eq(before, listener))
+                    && let Some(last) = self.listeners.get(name)
+                    && last.is_whole(listener)
+                {
+                    return (name.clone(), last.clone());
+                }
                 let compiled = Listener::compile(
                     listener,
                     &self.tables,

@@ -31,6 +31,7 @@ flags! {
     12 DOWNSTREAM_CONNECTION_TERMINATION "DC" "The client went away.";
     13 DOWNSTREAM_PROTOCOL_ERROR "DPE" "The client spoke what is not HTTP.";
     20 UNAUTHORIZED_EXTERNAL "UAEX" "An outside judge refused the request.";
+    21 DURATION_TIMEOUT "DT" "The connection has lasted as long as it may.";
     14 DNS_FAILURE "DF" "The upstream's name could not be resolved.";
 }
 

@@ -142,7 +142,9 @@ pub fn config(bytes: &[u8]) {
     let Ok(update) = serde_json::from_slice::<Update>(bytes) else {
         return;
     };
-    let snapshot = Snapshot::default().apply(update);
+    let Ok(snapshot) = Snapshot::default().apply(update) else {
+        return;
+    };
     let _ = mesh_config::envoy::dump::config_dump(&snapshot, &Default::default());
     let _ = Config::default().apply(snapshot, &Registry::default(), &Labels::default());
 }

@@ -1,6 +1,6 @@
 //! What makes a request go to the same host as another: a hash of something that it carries.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderValue, header};
 use mesh_config::{HashCookie, HashPolicy};
@@ -33,7 +33,7 @@ pub(crate) fn hash(policies: &[HashPolicy], subject: &Subject<'_>) -> Hashed {
             HashPolicy::QueryParameter(name) => {
                 parameter(subject.query, name).map(|value| of(value.as_bytes()))
             }
-            HashPolicy::SourceIp => Some(of(subject.remote.ip().to_string().as_bytes())),
+            HashPolicy::SourceIp => Some(of_address(subject.remote.ip())),
             HashPolicy::Cookie(wanted) => match cookie(subject.headers, &wanted.name) {
                 Some(value) => Some(of(value.as_bytes())),
                 None if wanted.ttl.is_some() => {
@@ -50,6 +50,11 @@ pub(crate) fn hash(policies: &[HashPolicy], subject: &Subject<'_>) -> Hashed {
         }
     }
     hashed
+}
+
+/// The hash of a client's address.
+pub(crate) fn of_address(client: IpAddr) -> u64 {
+    of(client.to_string().as_bytes())
 }
 
 fn of(bytes: &[u8]) -> u64 {

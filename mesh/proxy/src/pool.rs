@@ -5,6 +5,7 @@
 //! back. The circuit breakers of the cluster limit the line, the connections and the requests on
 //! them; see [`breaker`](crate::breaker).
 
+mod connect;
 mod connection;
 
 use std::{
@@ -14,21 +15,20 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use mesh_config as model;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::sync::oneshot;
 
 use crate::{
     body::RequestBody,
     breaker::{self, PendingRequest},
     config::{Cluster, Host},
-    tls::Upstream,
     worker::Worker,
 };
+pub(crate) use connect::{Active, Open, connect};
 use connection::{Connection, Sender, Usage};
 
 /// Idle connections kept per host and worker; more are closed when their request ends.
@@ -73,6 +73,7 @@ pub(crate) struct Lease {
     target: Target,
     /// Taken on release.
     connection: Option<Connection>,
+    _active: Active,
 }
 
 /// Why there is no response.
@@ -293,12 +294,8 @@ impl Lease {
             return Err(UpstreamError::Overflow);
         }
         connection.usage.begin();
-        let (cluster, host) = (&target.cluster.stats, &target.host.stats);
-        cluster.upstream_rq_total.add(1);
-        cluster.upstream_rq_active.add(1);
-        host.rq_total.add(1);
-        host.rq_active.add(1);
         Ok(Self {
+            _active: Active::new(&target.cluster, &target.host),
             target,
             connection: Some(connection),
         })
@@ -325,8 +322,6 @@ impl Drop for Lease {
         if let Some(connection) = self.connection.take() {
             connection.usage.end();
         }
-        self.target.cluster.stats.upstream_rq_active.sub(1);
-        self.target.host.stats.rq_active.sub(1);
     }
 }
 
@@ -373,76 +368,5 @@ pub(crate) async fn send(
                 }
             },
         }
-    }
-}
-
-/// Opens a connection, from the pod's own address where there is one, so that the upstream sees who
-/// calls, and with TLS where the cluster has it.
-pub(crate) async fn connect(
-    worker: &Worker,
-    cluster: &Cluster,
-    host: &Host,
-    connect_timeout: Duration,
-) -> Result<Upstream, UpstreamError> {
-    tracing::debug!(
-        "creating a new connection to {} of {}",
-        host.address,
-        cluster.name
-    );
-    let started = Instant::now();
-    let connecting = async {
-        let stream = crate::socket::connect(host.address, worker.shared.source_address).await?;
-        let members = cluster.members.load_full();
-        let options = members.as_ref().map(|members| &members.config.connections);
-        if let Some(probes) = options.and_then(|options| options.tcp_keepalive.as_ref())
-            && let Err(error) = crate::socket::keep_alive(&stream, probes)
-        {
-            tracing::warn!(%error, cluster = &*cluster.name, "cannot set TCP keep-alive");
-        }
-        match members.as_ref().and_then(|members| members.tls_to(host)) {
-            None => Ok(Upstream::Plain(stream)),
-            Some(tls) => tls.connect(stream, host.address, &cluster.stats).await,
-        }
-    };
-    match timeout(connect_timeout, connecting).await {
-        Ok(Ok(stream)) => {
-            let took = started.elapsed().as_millis() as u64;
-            cluster.stats.upstream_cx_connect_ms.record(took);
-            Ok(stream)
-        }
-        Ok(Err(error)) => {
-            cluster.stats.upstream_cx_connect_fail.add(1);
-            host.stats.cx_connect_fail.add(1);
-            Err(UpstreamError::Connect(Arc::new(error)))
-        }
-        Err(_) => {
-            cluster.stats.upstream_cx_connect_fail.add(1);
-            cluster.stats.upstream_cx_connect_timeout.add(1);
-            host.stats.cx_connect_fail.add(1);
-            Err(UpstreamError::ConnectTimeout)
-        }
-    }
-}
-
-/// Counts a connection as long as it is open.
-pub(crate) struct Open(Arc<Cluster>, Arc<Host>, Instant);
-
-impl Open {
-    pub(crate) fn new(cluster: &Arc<Cluster>, host: &Arc<Host>) -> Self {
-        cluster.stats.upstream_cx_total.add(1);
-        cluster.stats.upstream_cx_active.add(1);
-        host.stats.cx_total.add(1);
-        host.stats.cx_active.add(1);
-        Self(cluster.clone(), host.clone(), Instant::now())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.stats.upstream_cx_active.sub(1);
-        self.0.stats.upstream_cx_destroy.add(1);
-        self.1.stats.cx_active.sub(1);
-        let length = self.2.elapsed().as_millis() as u64;
-        self.0.stats.upstream_cx_length_ms.record(length);
     }
 }

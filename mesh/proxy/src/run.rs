@@ -175,7 +175,13 @@ async fn follow(control: Rc<Control>, mut updates: Receiver<Update>) {
         if !update.complete && !control.lifecycle.configured.load(Relaxed) {
             continue;
         }
-        let snapshot = proxy.config.snapshot.apply(update);
+        let snapshot = match proxy.config.snapshot.apply(update) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::error!("configuration: {error}; the last good one stays in use");
+                continue;
+            }
+        };
         for message in proxy.apply(snapshot) {
             tracing::error!("configuration: {message}");
         }

@@ -16,7 +16,7 @@ use crate::{
     authorization, balance, breaker,
     config::{Cluster, Destination, Host, Tcp},
     flags::Flags,
-    original, pool,
+    hash_policy, original, pool,
     rbac::Verdict,
     request::Downstream,
     stats::{
@@ -25,9 +25,6 @@ use crate::{
     },
     tls::Upstream,
 };
-
-/// A connection without traffic is closed after this, unless its cluster says otherwise.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What is remembered of a connection; logged and counted when dropped.
 struct Session<'a> {
@@ -61,14 +58,10 @@ where
     if let Some(details) = refused {
         session.details = details.into();
     } else if let Some(cluster) = cluster
-        && let Some((mut upstream, idle)) = session.connect(cluster).await
+        && let Some((mut upstream, _counted)) = session.connect(cluster, tcp.hash_source_ip).await
     {
         session.upstream_local = upstream.local_addr().ok();
         let series = session.opened();
-        let _open = session
-            .host
-            .as_ref()
-            .map(|host| pool::Open::new(cluster, host));
         let last = Cell::new(Instant::now());
         let mut counted = Counted {
             stream: &mut stream,
@@ -91,7 +84,11 @@ where
         tokio::select! {
             // Either side may close as it likes; the end of one direction is passed on.
             _ = tokio::io::copy_bidirectional(&mut counted, &mut upstream) => {}
-            () = idle_for(idle, &last) => tcp.stats.idle_timeout.add(1),
+            () = idle_for(tcp.idle_timeout, &last) => tcp.stats.idle_timeout.add(1),
+            () = lasted(tcp.max_duration) => {
+                session.key.flags.insert(Flags::DURATION_TIMEOUT);
+                tcp.stats.max_downstream_connection_duration.add(1);
+            }
         }
         (session.received, session.sent) = (counted.read, counted.written);
     }
@@ -107,6 +104,13 @@ async fn idle_for(limit: Duration, last: &Cell<Instant>) {
             return;
         }
         tokio::time::sleep_until(until.into()).await;
+    }
+}
+
+async fn lasted(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -147,8 +151,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A connection to a host of the cluster, and how long it may be idle.
-    async fn connect(&mut self, cluster: &Arc<Cluster>) -> Option<(Upstream, Duration)> {
+    /// A connection to a host of the cluster, with what counts it as long as it is used.
+    async fn connect(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        hash_source_ip: bool,
+    ) -> Option<(Upstream, (pool::Open, pool::Active))> {
         let worker = &self.connection.worker;
         let Some(members) = cluster.members.load_full() else {
             self.key.flags.insert(Flags::NO_CLUSTER);
@@ -168,7 +176,12 @@ impl<'a> Session<'a> {
                 Err(_) => return self.unhealthy(Flags::DNS_FAILURE),
             }
         } else {
-            match balance::choose(cluster, &members, balance::Ask::default(), || worker.draw()) {
+            let client = self.connection.remote.ip();
+            let ask = balance::Ask {
+                hash: hash_source_ip.then(|| hash_policy::of_address(client)),
+                ..balance::Ask::default()
+            };
+            match balance::choose(cluster, &members, ask, || worker.draw()) {
                 Some(host) => host.clone(),
                 None => return self.unhealthy(Flags::NO_HEALTHY_UPSTREAM),
             }
@@ -185,11 +198,10 @@ impl<'a> Session<'a> {
         }
         self.host = Some(host.clone());
         let limit = members.config.connect_timeout;
+        let open = pool::Open::new(cluster, &host);
+        cluster.stats.upstream_rq_pending_total.add(1);
         match pool::connect(worker, cluster, &host, limit).await {
-            Ok(stream) => {
-                let idle = members.config.connections.tcp_idle_timeout;
-                Some((stream, idle.unwrap_or(IDLE_TIMEOUT)))
-            }
+            Ok(stream) => Some((stream, (open, pool::Active::new(cluster, &host)))),
             // There is one attempt, as Istio has it.
             Err(_) => self.unhealthy(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::RETRIES_EXHAUSTED),
         }

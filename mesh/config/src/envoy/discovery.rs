@@ -193,12 +193,13 @@ fn without_door(snapshot: &Snapshot) -> Snapshot {
             let hosts = routes.virtual_hosts.iter();
             table
                 .virtual_hosts
-                .extend(hosts.map(|host| with_port(host, chain.destination_port)));
+                .extend(hosts.map(|host| Arc::new(with_port(host, chain.destination_port))));
         }
     }
     // Chains of one port may name the same host; the first wins, as among chains.
     let mut seen = std::collections::BTreeSet::new();
     for (number, host) in table.virtual_hosts.iter_mut().enumerate() {
+        let host = Arc::make_mut(host);
         host.name = format!("{}#{number}", host.name);
         host.domains.retain(|domain| seen.insert(domain.clone()));
     }
@@ -251,11 +252,11 @@ mod tests {
     fn snapshot() -> Snapshot {
         let table = |name: &str, domains: &[&str]| RouteConfiguration {
             name: name.into(),
-            virtual_hosts: vec![VirtualHost {
+            virtual_hosts: vec![Arc::new(VirtualHost {
                 name: name.into(),
                 domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
                 routes: vec![],
-            }],
+            })],
         };
         let chain = |table: &str, destination_port| FilterChain {
             name: table.into(),

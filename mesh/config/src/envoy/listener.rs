@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{any, authorization, route_configuration, socket_address};
 use crate::{
     Accept, AccessLogFormat, FilterChain, HttpConnectionManager, Listener, NetworkFilter, Node,
-    RouteConfiguration, TcpProxy, TrafficDirection,
+    RouteConfiguration, TcpProxy, TrafficDirection, duration,
 };
 
 type Routes = BTreeMap<String, Arc<RouteConfiguration>>;
@@ -221,6 +221,15 @@ fn connection_manager(http: &HttpConnectionManager, around: Around<'_>) -> Value
 fn tcp_proxy(tcp: &TcpProxy, around: Around<'_>) -> Value {
     let mut fields =
         json!({ "stat_prefix": tcp.stat_prefix, "access_log": access_log(around.node) });
+    if let Some(limit) = tcp.idle_timeout {
+        fields["idle_timeout"] = duration::format(limit).into();
+    }
+    if let Some(limit) = tcp.max_connection_duration {
+        fields["max_downstream_connection_duration"] = duration::format(limit).into();
+    }
+    if tcp.hash_source_ip {
+        fields["hash_policy"] = json!([{ "source_ip": {} }]);
+    }
     match tcp.clusters.as_slice() {
         [only] => fields["cluster"] = only.name.clone().into(),
         several => {

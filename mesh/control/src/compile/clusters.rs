@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use mesh_api::destination_rule::Subset;
+use mesh_api::{Host, destination_rule::Subset};
 use mesh_config::{
     Cluster, ClusterLoadAssignment, Discovery, Endpoint, ServiceRef, UpstreamProtocol, names,
 };
@@ -18,10 +18,26 @@ use super::{
 use crate::world::{Protocol, Resolution, Service, ServicePort, selects};
 
 /// What all proxies of a namespace share of clusters.
-#[derive(Clone)]
 pub(crate) struct ClusterView {
     pub(crate) clusters: BTreeMap<String, Arc<Cluster>>,
     pub(crate) endpoints: BTreeMap<String, Arc<ClusterLoadAssignment>>,
+}
+
+impl ClusterView {
+    /// Takes the clusters of some services from another view.
+    pub(super) fn keep(&mut self, of: &ClusterView, kept: impl Fn(&Host) -> bool) {
+        for (name, cluster) in &of.clusters {
+            let service = cluster.service.as_ref();
+            let host = service.map(|service| Host::resolve(&service.host, &service.namespace));
+            if !host.is_some_and(|host| kept(&host)) {
+                continue;
+            }
+            self.clusters.insert(name.clone(), cluster.clone());
+            if let Some(assignment) = of.endpoints.get(name) {
+                self.endpoints.insert(name.clone(), assignment.clone());
+            }
+        }
+    }
 }
 
 /// A cluster for each wanted service, port and subset, and those that stand for no service.

@@ -95,7 +95,7 @@ pub(super) fn patch_routes(
     table: &mut RouteConfiguration,
 ) {
     for patch in applicable(filters, context) {
-        for host in &mut table.virtual_hosts {
+        for host in table.virtual_hosts.iter_mut().map(Arc::make_mut) {
             let (matching, changes) = (&patch.of, &patch.changes);
             match matching {
                 Object::Host(wanted) if is_host(wanted, &table.name, host) => {

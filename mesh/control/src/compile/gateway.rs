@@ -176,25 +176,25 @@ fn table(
             }
         }
     }
-    let mut virtual_hosts: Vec<VirtualHost> = hosts
+    let mut virtual_hosts: Vec<Arc<VirtualHost>> = hosts
         .into_iter()
         .map(|(host, mut routes)| {
             // Catch-alls of one VirtualService must not hide the routes of a younger one.
             routes.sort_by_key(|route| is_catch_all(&route.matches));
-            VirtualHost {
+            Arc::new(VirtualHost {
                 name: format!("{host}:{port}"),
                 domains: vec![host.to_string()],
                 routes,
-            }
+            })
         })
         .collect();
     if virtual_hosts.is_empty() {
         let name = format!("blackhole:{port}");
-        virtual_hosts.push(VirtualHost {
+        virtual_hosts.push(Arc::new(VirtualHost {
             name,
             domains: vec!["*".into()],
             routes: Vec::new(),
-        });
+        }));
     }
     RouteConfiguration {
         name,

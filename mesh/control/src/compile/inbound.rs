@@ -9,9 +9,9 @@ use std::{
 use mesh_api::sidecar::IstioIngressListener;
 use mesh_config::{
     Accept, Authorization, Cluster, ClusterLoadAssignment, Discovery, Endpoint, FilterChain,
-    HttpConnectionManager, Interception, LbPolicy, Listener, NetworkFilter, ProxyId, Rbac,
-    RetryPolicy, Route, RouteAction, RouteConfiguration, Snapshot, TcpProxy, TrafficDirection,
-    Transport, VirtualHost, names,
+    HttpConnectionManager, Interception, LbPolicy, Listener, NetworkFilter, ProxyId, RetryPolicy,
+    Route, RouteAction, RouteConfiguration, Snapshot, TcpProxy, TrafficDirection, Transport,
+    VirtualHost, names,
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     peer_authentication::{self, Chain, transports},
     routes::forward,
     scope::Scope,
-    traffic_policy::Policy,
+    traffic_policy::{Policy, tcp_proxy},
 };
 use crate::world::{Pod, Protocol, Service, ServicePort, TargetPort};
 
@@ -61,8 +61,11 @@ pub(super) fn inbound(
     };
     let mut chains = Vec::new();
     for (number, port) in declared(scope).unwrap_or_else(|| ports(compiler, pod)) {
-        add_cluster(compiler, number, &port, workload_at, pod, snapshot);
-        let filter = add_routes(number, &port, &authorization, &rbac, snapshot);
+        let policy = policy(compiler, &port, pod);
+        let mut tcp = passed_on(&names::inbound(number));
+        tcp_proxy(&policy, &mut tcp);
+        add_cluster(&policy, number, &port, workload_at, pod, snapshot);
+        let filter = add_routes(number, &port, &authorization, &tcp, snapshot);
         let mode = peer_authentication::mode(compiler, pod, number);
         let of_port: Vec<FilterChain> = transports(mode, port.protocol)
             .into_iter()
@@ -74,7 +77,7 @@ pub(super) fn inbound(
                 transport,
                 filter: match chain {
                     Chain::Port => filter.clone(),
-                    Chain::Bytes => NetworkFilter::Tcp(passed_on(&names::inbound(number))),
+                    Chain::Bytes => NetworkFilter::Tcp(tcp.clone()),
                 },
             })
             .collect();
@@ -185,8 +188,20 @@ pub(super) fn target_port(port: &ServicePort, pod: &Pod) -> Option<u16> {
 }
 
 /// The limits that callers keep to hold on the server's side too.
+fn policy<'a>(compiler: &'a Compiler, port: &Port<'a>, pod: &Pod) -> Policy<'a> {
+    let Some((service, port)) = port.service else {
+        return Policy::default();
+    };
+    let rules = &compiler.destination_rules;
+    let rule = lookup(rules, &pod.namespace, &service.host, &service.namespace);
+    Policy {
+        connection_pool: rule.policy(port.number, None).connection_pool,
+        ..Policy::default()
+    }
+}
+
 fn add_cluster(
-    compiler: &Compiler,
+    policy: &Policy<'_>,
     number: u16,
     port: &Port<'_>,
     workload_at: IpAddr,
@@ -202,17 +217,9 @@ fn add_cluster(
         ..Cluster::new(&name, Discovery::Eds)
     };
     let at = port.at.unwrap_or(number);
-    if let Some((service, port)) = port.service {
-        let rules = &compiler.destination_rules;
-        let rule = lookup(rules, &pod.namespace, &service.host, &service.namespace);
-        let policy = Policy {
-            connection_pool: rule.policy(port.number, None).connection_pool,
-            ..Policy::default()
-        };
-        policy.apply(&mut cluster);
-        // What the workload speaks is not for its callers to change.
-        cluster.protocol = spoken;
-    }
+    policy.apply(&mut cluster);
+    // What the workload speaks is not for its callers to change.
+    cluster.protocol = spoken;
     let address = SocketAddr::new(workload_at, at);
     let endpoint = Endpoint::new(address, pod.workload.clone());
     let assignment = ClusterLoadAssignment {
@@ -227,17 +234,13 @@ fn add_routes(
     number: u16,
     port: &Port<'_>,
     authorization: &Option<Arc<Authorization>>,
-    rbac: &Rbac,
+    tcp: &TcpProxy,
     snapshot: &mut Snapshot,
 ) -> NetworkFilter {
     let name = names::inbound(number);
     let stat_prefix = format!("inbound_0.0.0.0_{number}");
-    let tcp = TcpProxy {
-        rbac: rbac.clone(),
-        ..TcpProxy::to(&name)
-    };
     if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) {
-        return NetworkFilter::Tcp(tcp);
+        return NetworkFilter::Tcp(tcp.clone());
     }
     let decorator = port
         .service
@@ -256,7 +259,7 @@ fn add_routes(
     };
     let table = RouteConfiguration {
         name: name.clone(),
-        virtual_hosts: vec![host],
+        virtual_hosts: vec![Arc::new(host)],
     };
     snapshot.routes.insert(name.clone(), Arc::new(table));
     let http = HttpConnectionManager {
@@ -265,7 +268,10 @@ fn add_routes(
         authorization: authorization.clone(),
     };
     match port.protocol {
-        Protocol::Sniff => NetworkFilter::Sniff { http, tcp },
+        Protocol::Sniff => NetworkFilter::Sniff {
+            http,
+            tcp: tcp.clone(),
+        },
         _ => NetworkFilter::Http(http),
     }
 }

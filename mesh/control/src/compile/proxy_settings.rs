@@ -1,7 +1,10 @@
 //! What a proxy is told of itself: the mesh's settings, and what Telemetry says for its pod.
 
-use mesh_api::{Resource, Telemetry, WorkloadSelector, telemetry::AccessLogging};
-use mesh_config::{Node, Percent, ProxyId, SpanTag, Tracing};
+use mesh_api::{
+    Resource, Telemetry, WorkloadSelector,
+    telemetry::{AccessLogging, IstioMetric, MetricsOverrides, TagOperation, WorkloadMode},
+};
+use mesh_config::{MetricOverride, Node, Percent, ProxyId, Reporter, SpanTag, Tracing};
 
 use super::Compiler;
 use crate::{
@@ -11,6 +14,8 @@ use crate::{
 
 /// The provider of access logs that is always there: the proxy's standard output.
 const STANDARD_OUTPUT: &str = "envoy";
+/// The provider of metrics that is always there, and the only one.
+pub(crate) const PROMETHEUS: &str = "prometheus";
 
 pub(super) fn node(compiler: &Compiler, proxy: &ProxyId, pod: &Pod) -> Node {
     let settings = &compiler.world.settings;
@@ -44,7 +49,67 @@ pub(super) fn node(compiler: &Compiler, proxy: &ProxyId, pod: &Pod) -> Node {
         stats_inclusion: pod.stats_inclusion.clone(),
         access_log_format: settings.access_log_format.clone(),
         tracing: tracing(compiler, &nearest),
+        metrics: nearest.iter().rev().flat_map(|t| metrics(t)).collect(),
     }
+}
+
+/// What one Telemetry changes of the metrics that Prometheus collects.
+fn metrics(telemetry: &Resource<Telemetry>) -> Vec<MetricOverride> {
+    let entries = telemetry.spec.metrics.iter().filter(|entry| {
+        let mut providers = entry.providers.iter();
+        entry.providers.is_empty() || providers.any(|provider| provider.name == PROMETHEUS)
+    });
+    let overrides = entries.flat_map(|entry| &entry.overrides);
+    let change = |from: &MetricsOverrides| {
+        let about = from.r#match.as_ref();
+        let labels = from.tag_overrides.iter().filter_map(|(name, change)| {
+            let value = match change.operation {
+                Some(TagOperation::Remove) => None,
+                _ => Some(cel_text(&change.value)?.to_owned()),
+            };
+            Some((name.clone(), value))
+        });
+        // A metric of the user's own is none that the proxy has.
+        let custom = about.is_some_and(|about| about.custom_metric.is_some());
+        (!custom).then(|| MetricOverride {
+            metric: about
+                .and_then(|about| metric(about.metric?))
+                .map(str::to_owned),
+            reporter: match about.and_then(|about| about.mode) {
+                None | Some(WorkloadMode::ClientAndServer) => None,
+                Some(WorkloadMode::Client) => Some(Reporter::Source),
+                Some(WorkloadMode::Server) => Some(Reporter::Destination),
+            },
+            disabled: from.disabled,
+            labels: labels.collect(),
+        })
+    };
+    overrides.filter_map(change).collect()
+}
+
+/// The text that a CEL expression always has; `None`: it depends on the request.
+pub(crate) fn cel_text(expression: &str) -> Option<&str> {
+    let expression = expression.trim();
+    let within = |quote| expression.strip_prefix(quote)?.strip_suffix(quote);
+    let text = within('"').or_else(|| within('\''))?;
+    (!text.contains(['"', '\'', '\\'])).then_some(text)
+}
+
+/// Name of a metric; `None`: all of them.
+fn metric(metric: IstioMetric) -> Option<&'static str> {
+    Some(match metric {
+        IstioMetric::AllMetrics => return None,
+        IstioMetric::RequestCount => "istio_requests_total",
+        IstioMetric::RequestDuration => "istio_request_duration_milliseconds",
+        IstioMetric::RequestSize => "istio_request_bytes",
+        IstioMetric::ResponseSize => "istio_response_bytes",
+        IstioMetric::TcpOpenedConnections => "istio_tcp_connections_opened_total",
+        IstioMetric::TcpClosedConnections => "istio_tcp_connections_closed_total",
+        IstioMetric::TcpSentBytes => "istio_tcp_sent_bytes_total",
+        IstioMetric::TcpReceivedBytes => "istio_tcp_received_bytes_total",
+        IstioMetric::GrpcRequestMessages => "istio_request_messages_total",
+        IstioMetric::GrpcResponseMessages => "istio_response_messages_total",
+    })
 }
 
 /// The Telemetry resources that are for a pod: its own, its namespace's, the mesh's; of several the

@@ -117,10 +117,8 @@ impl Services {
     /// oldest ServiceEntry's.
     pub(crate) fn get(&self, host: &Host, caller: &str) -> Option<&Arc<Service>> {
         let seen = || {
-            let indices = self.by_host.get(host).into_iter().flatten();
-            indices
-                .map(|index| &self.all[*index])
-                .filter(|service| visible(&service.export_to, &service.namespace, caller))
+            let all = self.of_host(host);
+            all.filter(|service| visible(&service.export_to, &service.namespace, caller))
         };
         seen()
             .find(|service| service.namespace == caller)
@@ -141,6 +139,21 @@ impl Services {
             let meant = self.get(&service.host, caller);
             meant.is_some_and(|meant| Arc::ptr_eq(meant, service))
         })
+    }
+
+    /// The hosts for which `other` has other services.
+    pub(super) fn differing(&self, other: &Self) -> Vec<Host> {
+        let same = |host: &Host| {
+            let (ours, theirs) = (self.of_host(host), other.of_host(host));
+            ours.len() == theirs.len() && ours.zip(theirs).all(|(x, y)| super::same(x, y))
+        };
+        let hosts = self.by_host.keys().chain(other.by_host.keys());
+        hosts.filter(|host| !same(host)).cloned().collect()
+    }
+
+    fn of_host(&self, host: &Host) -> impl ExactSizeIterator<Item = &Arc<Service>> {
+        let indices = self.by_host.get(host).map_or(&[][..], Vec::as_slice);
+        indices.iter().map(|index| &self.all[*index])
     }
 
     /// The services that choose a pod.

@@ -13,7 +13,7 @@ use mesh_config::{
 };
 
 use super::{
-    Compiler, RouteView,
+    Compiler, RouteView, Tables,
     matches::Context,
     scope::Scope,
     tcp_routes::{self, Place},
@@ -54,8 +54,14 @@ pub(super) fn outbound(
         .insert(listener.name.clone(), Arc::new(listener));
 }
 
-/// What sidecars of one namespace (and, where rules ask for labels, of the same labels) share.
-pub(super) fn shared(compiler: &Compiler, scope: &Scope, pod: &Pod) -> RouteView {
+/// What sidecars of one namespace (and, where rules ask for labels, of the same labels) share; `kept`
+/// are the tables of the version before.
+pub(super) fn shared(
+    compiler: &Compiler,
+    scope: &Scope,
+    pod: &Pod,
+    kept: Option<&Tables>,
+) -> RouteView {
     let seen: Vec<Arc<Service>> = compiler.seen(scope);
     let mut anywhere = Vec::new();
     let mut chains = Vec::new();
@@ -65,6 +71,9 @@ pub(super) fn shared(compiler: &Compiler, scope: &Scope, pod: &Pod) -> RouteView
 
     // Services that are told apart by where the client wants to go.
     for service in &seen {
+        if service.ports.iter().all(is_http) {
+            continue;
+        }
         let rules = speaker(&compiler.on_mesh_tcp, scope, &service.host);
         let mut destinations = domains(service, &pod.namespace);
         destinations.extend(service.ranges().cloned());
@@ -127,6 +136,7 @@ pub(super) fn shared(compiler: &Compiler, scope: &Scope, pod: &Pod) -> RouteView
                         compiler,
                         scope,
                         pod,
+                        kept,
                         name.clone(),
                         port.number,
                         std::iter::once(service),
@@ -155,10 +165,9 @@ pub(super) fn shared(compiler: &Compiler, scope: &Scope, pod: &Pod) -> RouteView
     }
 
     // HTTP ports are shared: the Host header alone decides.
-    let is_http = |port: &&ServicePort| matches!(port.protocol, Protocol::Http | Protocol::Http2);
     let mut ports: BTreeSet<u16> = seen
         .iter()
-        .flat_map(|service| service.ports.iter().filter(is_http))
+        .flat_map(|service| service.ports.iter().filter(|port| is_http(port)))
         .map(|port| port.number)
         .collect();
     if has_other_hosts(compiler, scope, pod) {
@@ -167,11 +176,12 @@ pub(super) fn shared(compiler: &Compiler, scope: &Scope, pod: &Pod) -> RouteView
     for number in ports {
         let services = seen
             .iter()
-            .filter(|service| service.port(number).as_ref().is_some_and(is_http));
+            .filter(|service| service.port(number).is_some_and(is_http));
         add(table(
             compiler,
             scope,
             pod,
+            kept,
             number.to_string(),
             number,
             services,
@@ -193,10 +203,15 @@ pub(super) fn shared(compiler: &Compiler, scope: &Scope, pod: &Pod) -> RouteView
     chains.extend(anywhere);
     add(RouteConfiguration {
         name: UNKNOWN_PORTS.into(),
-        virtual_hosts: vec![catch_all(compiler, scope)],
+        virtual_hosts: vec![Arc::new(catch_all(compiler, scope))],
     });
     chains.push(unknown_ports(compiler, scope));
     RouteView { routes, chains }
+}
+
+/// Such ports are shared by all services.
+fn is_http(port: &ServicePort) -> bool {
+    matches!(port.protocol, Protocol::Http | Protocol::Http2)
 }
 
 fn stat_prefix(port: u16) -> String {

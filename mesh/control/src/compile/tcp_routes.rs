@@ -126,9 +126,9 @@ fn tcp_proxy(
         _ => place.name.to_owned(),
     };
     TcpProxy {
-        rbac: Default::default(),
         stat_prefix,
         clusters,
+        ..TcpProxy::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh_api::destination_rule as api;
 use mesh_config::{
     CircuitBreakers, Cluster, ConnectionOptions, Http2Keepalive, LbPolicy, OutlierDetection,
-    RetryBudget, SlowStart, TcpKeepalive, UpstreamProtocol,
+    RetryBudget, SlowStart, TcpKeepalive, TcpProxy, UpstreamProtocol,
 };
 
 /// What a DestinationRule says for one port and subset; each block is given or takes its defaults.
@@ -115,7 +115,6 @@ fn connection_pool(from: &api::ConnectionPoolSettings, cluster: &mut Cluster) {
     let keepalive = http.and_then(|http| http.http2_keep_alive.as_ref());
     cluster.connections = ConnectionOptions {
         idle_timeout: given(http.and_then(|http| http.idle_timeout)).or(tcp_idle_timeout),
-        tcp_idle_timeout,
         max_connection_duration: given(tcp.and_then(|tcp| tcp.max_connection_duration)),
         max_requests_per_connection: positive(
             http.and_then(|http| http.max_requests_per_connection),
@@ -143,6 +142,21 @@ fn connection_pool(from: &api::ConnectionPoolSettings, cluster: &mut Cluster) {
             cluster.protocol = UpstreamProtocol::UseDownstream;
         }
     }
+}
+
+/// What a policy says of connections that carry bytes, and of which host takes them.
+pub(super) fn tcp_proxy(policy: &Policy<'_>, tcp: &mut TcpProxy) {
+    let pool = policy.connection_pool.and_then(|pool| pool.tcp.as_ref());
+    if let Some(pool) = pool {
+        tcp.idle_timeout = tcp.idle_timeout.or(given(pool.idle_timeout));
+        tcp.max_connection_duration = tcp
+            .max_connection_duration
+            .or(given(pool.max_connection_duration));
+    }
+    let hash = policy
+        .load_balancer
+        .and_then(|balancer| balancer.consistent_hash.as_ref());
+    tcp.hash_source_ip |= hash.is_some_and(|hash| hash.use_source_ip == Some(true));
 }
 
 fn retry_budget(from: &api::RetryBudget) -> RetryBudget {

@@ -6,7 +6,7 @@ use mesh_api::{GatewayRef, Host, Resource, VirtualService};
 use mesh_config::{DirectResponse, Route, RouteAction, RouteConfiguration, VirtualHost, names};
 
 use super::{
-    Compiler,
+    Compiler, Tables, by_name,
     host_index::HostIndex,
     matches::Context,
     routes::{default_route, destination_cluster, forward, of_virtual_service},
@@ -57,35 +57,46 @@ pub(super) fn speaker<'a>(
     best
 }
 
-/// The route table of an outbound HTTP port.
+/// The route table of an outbound HTTP port; `kept` is where virtual hosts are taken from that
+/// nothing has touched since.
 pub(super) fn table<'a>(
     compiler: &Compiler,
     scope: &Scope,
     pod: &Pod,
+    kept: Option<&Tables>,
     name: String,
     port: u16,
     services: impl Iterator<Item = &'a Arc<Service>>,
 ) -> RouteConfiguration {
+    let kept = kept.and_then(|tables| tables.get(&name));
+    let kept = kept.map(|table| by_name(table)).unwrap_or_default();
     let context = Context {
         gateway: &GatewayRef::Mesh,
         port,
         labels: &pod.labels,
         namespace: &pod.namespace,
     };
-    let mut hosts: Vec<VirtualHost> = services
-        .map(|service| VirtualHost {
-            name: format!("{}:{port}", service.host),
+    let host = |service: &Arc<Service>| {
+        let name = format!("{}:{port}", service.host);
+        let kept = kept.get(name.as_str());
+        if let Some(kept) = kept.filter(|_| !compiler.reuse.routes.has(&service.host)) {
+            return Arc::clone(kept);
+        }
+        Arc::new(VirtualHost {
+            name,
             domains: domains(service, &pod.namespace),
             routes: match speaker(&compiler.on_mesh, scope, &service.host) {
                 Some(resource) => of_virtual_service(compiler, resource, &context),
                 None => vec![default_route(compiler, &service.host, port)],
             },
         })
-        .collect();
+    };
+    let mut hosts: Vec<_> = services.map(host).collect();
     if name == PORT_OF_OTHER_HOSTS.to_string() {
-        hosts.extend(other_hosts(compiler, scope, &context));
+        let others = other_hosts(compiler, scope, &context);
+        hosts.extend(others.into_iter().map(Arc::new));
     }
-    hosts.push(catch_all(compiler, scope));
+    hosts.push(Arc::new(catch_all(compiler, scope)));
     RouteConfiguration {
         name,
         virtual_hosts: hosts,

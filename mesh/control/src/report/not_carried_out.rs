@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::compile::complaints_about_filter;
+use crate::compile::{PROMETHEUS, cel_text, complaints_about_filter};
 
 /// Fields that have no effect, as paths from the object; `[]` stands for every item of a list or
 /// a map.
@@ -35,7 +35,8 @@ const FIELDS: &[(&str, &[&str])] = &[
         &[
             "spec.targetRef",
             "spec.targetRefs",
-            "spec.metrics",
+            "spec.metrics[].reportingInterval",
+            "spec.metrics[].overrides[].match.customMetric",
             "spec.accessLogging[].match",
             "spec.accessLogging[].filter",
             "spec.tracing[].match",
@@ -101,6 +102,7 @@ pub(super) fn of_object(kind: &str, object: &Value) -> Vec<String> {
                 .unwrap_or_default();
         }
         "AuthorizationPolicy" => conditions(object, &mut found),
+        "Telemetry" => metrics(object, &mut found),
         _ => {}
     }
     found
@@ -157,6 +159,28 @@ fn servers(object: &Value, found: &mut Vec<String>) {
         let ends = ends.is_ok_and(|server| crate::compile::ends_tls(&server).is_some());
         if !plain && !passes_on && !ends {
             found.push(format!("spec.servers[{index}] (protocol {protocol})"));
+        }
+    }
+}
+
+/// Other providers of metrics, and labels whose value depends on the request.
+fn metrics(object: &Value, found: &mut Vec<String>) {
+    let items = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    for (entry, metrics) in items(&object["spec"]["metrics"]).iter().enumerate() {
+        for (index, provider) in items(&metrics["providers"]).iter().enumerate() {
+            if provider["name"] != PROMETHEUS {
+                found.push(format!("spec.metrics[{entry}].providers[{index}]"));
+            }
+        }
+        for (index, change) in items(&metrics["overrides"]).iter().enumerate() {
+            let tags = change["tagOverrides"].as_object().into_iter().flatten();
+            for (name, tag) in tags.filter(|(_, tag)| tag["operation"] != "REMOVE") {
+                if cel_text(tag["value"].as_str().unwrap_or_default()).is_none() {
+                    found.push(format!(
+                        "spec.metrics[{entry}].overrides[{index}].tagOverrides.{name}.value"
+                    ));
+                }
+            }
         }
     }
 }
@@ -240,6 +264,16 @@ mod tests {
             [
                 "spec.subsets[0].trafficPolicy.tls.caCrl",
                 "spec.subsets[0].trafficPolicy.loadBalancer.simple",
+            ]
+        );
+        let spec = json!({"metrics": [{"providers": [{"name": "prometheus"}, {"name": "other"}],
+            "overrides": [{"disabled": true, "tagOverrides": {
+                "a": {"operation": "REMOVE"}, "b": {"value": "'text'"}, "c": {"value": "request.host"}}}]}]});
+        assert_eq!(
+            paths("Telemetry", spec),
+            [
+                "spec.metrics[0].providers[1]",
+                "spec.metrics[0].overrides[0].tagOverrides.c.value",
             ]
         );
         let spec =

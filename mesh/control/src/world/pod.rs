@@ -24,7 +24,10 @@ pub struct Pod {
     pub workload: Arc<Workload>,
     /// A proxy of the mesh stands before it.
     pub in_mesh: bool,
-    /// Where it runs.
+    /// The node that it runs on.
+    pub node: String,
+    /// Where that is: as its own labels say, else those of the node, which
+    /// [`World::located`](super::World::located) looks up.
     pub locality: Arc<Locality>,
     /// Which statistics its proxy shows: annotations `sidecar.istio.io/statsInclusion...`.
     pub stats_inclusion: StatsMatcher,
@@ -77,6 +80,7 @@ impl Pod {
             )),
             in_mesh: containers().any(|container| container.name == PROXY_CONTAINER),
             stats_inclusion: stats_inclusion(from.metadata.annotations.as_ref()),
+            node: spec.node_name.clone().unwrap_or_default(),
             locality: Arc::new(locality(&labels)),
             name,
             namespace,
@@ -87,9 +91,18 @@ impl Pod {
     }
 }
 
+/// Where a node is.
+pub(crate) fn of_node(from: &core::Node) -> Locality {
+    from.metadata
+        .labels
+        .as_ref()
+        .map(locality)
+        .unwrap_or_default()
+}
+
 /// Istio's own label `istio-locality` (region.zone.subzone) before those of the topology, which newer
 /// Kubernetes copies from the node to its pods.
-fn locality(labels: &BTreeMap<String, String>) -> Locality {
+pub(super) fn locality(labels: &BTreeMap<String, String>) -> Locality {
     if let Some(place) = labels.get("istio-locality") {
         let separator = if place.contains('/') { '/' } else { '.' };
         let mut parts = place.split(separator).map(str::to_owned);
@@ -161,6 +174,7 @@ pub(crate) fn owner(
     let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
     deployment.unwrap_or(&owner.name).to_owned()
 }
+
 /// Istio's three annotations, each a list with commas.
 fn stats_inclusion(annotations: Option<&BTreeMap<String, String>>) -> StatsMatcher {
     let list = |kind: &str| {

@@ -10,11 +10,11 @@ use crate::{
 
 /// Everything that there is to scrape.
 pub(crate) fn all(proxy: &Proxy) -> String {
-    text(collect(proxy), proxy)
+    text(collect(proxy), proxy, |_| true)
 }
 
-/// These statistics of Envoy's, and all of Istio's.
-pub(super) fn text(mut stats: Stats, proxy: &Proxy) -> String {
+/// These statistics of Envoy's, and those of Istio's metrics whose names pass.
+pub(super) fn text(mut stats: Stats, proxy: &Proxy, passes: impl Fn(&str) -> bool) -> String {
     stats
         .values
         .sort_by(|a, b| (&a.family, &a.labels).cmp(&(&b.family, &b.labels)));
@@ -43,7 +43,8 @@ pub(super) fn text(mut stats: Stats, proxy: &Proxy) -> String {
         }
         write_histogram(&mut out, histogram);
     }
-    istio_text::write(&mut out, &proxy.shared.labels, &proxy.shared.node.load());
+    let node = proxy.shared.node.load();
+    istio_text::write(&mut out, &proxy.shared.labels, &node, passes);
     out
 }
 

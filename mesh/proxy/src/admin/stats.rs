@@ -36,8 +36,8 @@ pub(super) struct Stats {
     pub(super) histograms: Vec<Histogram>,
 }
 
-/// `?filter=REGEX&usedonly&format=text|json|prometheus&type=Counters|Gauges|Histograms`.
-pub(super) fn page(proxy: &Proxy, query: &Query<'_>) -> Page {
+/// `?filter=REGEX&usedonly&type=Counters|Gauges|Histograms`, as `text`, `json` or `prometheus`.
+pub(super) fn page(proxy: &Proxy, query: &Query<'_>, format: Option<&str>) -> Page {
     let bad = |text: String| Page::text(text).status(http::StatusCode::BAD_REQUEST);
     let filter = match query.get("filter").map(|filter| regex::Regex::new(&filter)) {
         None => None,
@@ -65,10 +65,10 @@ pub(super) fn page(proxy: &Proxy, query: &Query<'_>) -> Page {
     });
     stats.values.sort_by(|a, b| a.name.cmp(&b.name));
     stats.histograms.sort_by(|a, b| a.name.cmp(&b.name));
-    match query.get("format").as_deref() {
+    match format {
         None | Some("text" | "html") => Page::text(text(&stats)),
         Some("json") => Page::json(&json(&stats)),
-        Some("prometheus") => Page::text(prometheus::text(stats, proxy)),
+        Some("prometheus") => Page::text(prometheus::text(stats, proxy, passes)),
         Some(_) => bad("usage: /stats?format=(json|prometheus|text)\n".into()),
     }
 }

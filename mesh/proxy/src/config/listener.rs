@@ -1,10 +1,6 @@
 //! Listeners: which filter chain takes a connection or, behind a door, a request.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use mesh_config as model;
 
@@ -16,6 +12,9 @@ use crate::{
     stats::{HttpStats, Registry, TcpStats},
     tls::{Secrets, ServerTls},
 };
+
+/// Envoy's, of TCP connections.
+const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// A listener at one moment.
 #[derive(Debug)]
@@ -63,6 +62,11 @@ pub(crate) struct Tcp {
     clusters: Vec<(Arc<Cluster>, u32)>,
     /// What connections must pass.
     pub(crate) rbac: Arc<Rbac>,
+    /// How long a connection may be silent, and how long it may last.
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_duration: Option<Duration>,
+    /// Its host is that of the client's address, where the cluster balances by hash.
+    pub(crate) hash_source_ip: bool,
     /// A client of a door may still speak HTTP to it: this sends it on unchanged.
     http: Http,
 }
@@ -103,12 +107,14 @@ impl Listener {
         };
         let tcp = |proxy: &model::TcpProxy, clusters: &mut Clusters| {
             let named = |to: &model::TcpCluster| (clusters.named(&to.name), to.weight);
-            Tcp::new(
-                &proxy.stat_prefix,
-                proxy.clusters.iter().map(named).collect(),
-                Arc::new(authorization::of_tcp(&proxy.rbac)),
-                registry,
-            )
+            let split = proxy.clusters.iter().map(named).collect();
+            Tcp {
+                rbac: Arc::new(authorization::of_tcp(&proxy.rbac)),
+                idle_timeout: proxy.idle_timeout.unwrap_or(TCP_IDLE_TIMEOUT),
+                max_duration: proxy.max_connection_duration,
+                hash_source_ip: proxy.hash_source_ip,
+                ..Tcp::new(&proxy.stat_prefix, split, registry)
+            }
         };
         // Chains of one listener mostly end TLS in the same way.
         let mut contexts: Vec<(&model::DownstreamTlsContext, Arc<ServerTls>)> = Vec::new();
@@ -174,6 +180,11 @@ impl Listener {
             address: listener.address,
             chains,
         }
+    }
+
+    /// No chain was left out for want of its certificates.
+    pub(crate) fn is_whole(&self, from: &model::Listener) -> bool {
+        self.chains.len() == from.filter_chains.len()
     }
 
     /// The first chain whose conditions hold. `None` as the destination of a connection: that is
@@ -268,17 +279,15 @@ impl Http {
 
 impl Tcp {
     pub(crate) fn plain(prefix: &str, cluster: Arc<Cluster>, registry: &Registry) -> Self {
-        Self::new(prefix, vec![(cluster, 1)], Arc::default(), registry)
+        Self::new(prefix, vec![(cluster, 1)], registry)
     }
 
-    fn new(
-        prefix: &str,
-        clusters: Vec<(Arc<Cluster>, u32)>,
-        rbac: Arc<Rbac>,
-        registry: &Registry,
-    ) -> Self {
+    fn new(prefix: &str, clusters: Vec<(Arc<Cluster>, u32)>, registry: &Registry) -> Self {
         Self {
-            rbac,
+            rbac: Arc::default(),
+            idle_timeout: TCP_IDLE_TIMEOUT,
+            max_duration: None,
+            hash_source_ip: false,
             stats: registry.tcp(prefix),
             http: Http {
                 stats: registry.http(prefix),
@@ -303,8 +312,7 @@ enum Place {
     Exact(Box<str>),
     /// Names that end so.
     Suffix(Box<str>),
-    /// Addresses whose first bits are these.
-    Range(IpAddr, u8),
+    Range(model::Cidr),
 }
 
 impl Place {
@@ -312,10 +320,10 @@ impl Place {
         if let Some(suffix) = text.strip_prefix('*') {
             return Self::Suffix(suffix.into());
         }
-        let range = text
-            .split_once('/')
-            .and_then(|(ip, bits)| Some(Self::Range(ip.parse().ok()?, bits.parse().ok()?)));
-        range.unwrap_or_else(|| Self::Exact(text.into()))
+        match model::Cidr::parse(text).filter(|_| text.contains('/')) {
+            Some(range) => Self::Range(range),
+            None => Self::Exact(text.into()),
+        }
     }
 
     fn covers(&self, host: &str) -> bool {
@@ -324,17 +332,7 @@ impl Place {
             Self::Suffix(suffix) => {
                 suffix.is_empty() || (host.len() > suffix.len() && host.ends_with(&**suffix))
             }
-            Self::Range(network, bits) => match (network, host.parse()) {
-                (IpAddr::V4(network), Ok(IpAddr::V4(host))) => {
-                    let differ = u32::from(*network) ^ u32::from(host);
-                    differ.leading_zeros() >= u32::from(*bits)
-                }
-                (IpAddr::V6(network), Ok(IpAddr::V6(host))) => {
-                    let differ = u128::from(*network) ^ u128::from(host);
-                    differ.leading_zeros() >= u32::from(*bits)
-                }
-                _ => false,
-            },
+            Self::Range(range) => host.parse().is_ok_and(|host| range.contains(host)),
         }
     }
 }

@@ -22,7 +22,14 @@ pub(crate) struct RouteTable {
     suffixes: Vec<(Box<str>, usize)>,
     prefixes: Vec<(Box<str>, usize)>,
     any: Option<usize>,
-    hosts: Vec<Vec<Route>>,
+    hosts: Vec<Compiled>,
+}
+
+/// The routes of a virtual host, and what they were compiled from.
+#[derive(Clone, Debug)]
+struct Compiled {
+    from: Arc<model::VirtualHost>,
+    routes: Arc<[Route]>,
 }
 
 #[derive(Debug)]
@@ -118,14 +125,21 @@ impl RouteTable {
             suffixes: Vec::new(),
             prefixes: Vec::new(),
             any: Some(0),
-            hosts: vec![vec![route]],
+            hosts: vec![Compiled {
+                from: Arc::default(),
+                routes: Arc::new([route]),
+            }],
         }
     }
 
+    /// Virtual hosts that are the very same as in the version before are taken from there.
     pub(crate) fn compile(
         table: &model::RouteConfiguration,
+        before: Option<&RouteTable>,
         clusters: &mut Clusters,
     ) -> Result<Self, CompileError> {
+        let before = before.into_iter().flat_map(|table| &table.hosts);
+        let before: HashMap<_, _> = before.map(|host| (Arc::as_ptr(&host.from), host)).collect();
         let mut compiled = Self {
             exact: HashMap::new(),
             suffixes: Vec::new(),
@@ -137,11 +151,18 @@ impl RouteTable {
             for domain in &host.domains {
                 compiled.index(domain, index);
             }
+            if let Some(same) = before.get(&Arc::as_ptr(host)) {
+                compiled.hosts.push((*same).clone());
+                continue;
+            }
             let routes = host
                 .routes
                 .iter()
                 .map(|route| Route::compile(route, clusters));
-            compiled.hosts.push(routes.collect::<Result<_, _>>()?);
+            compiled.hosts.push(Compiled {
+                from: host.clone(),
+                routes: routes.collect::<Result<_, _>>()?,
+            });
         }
         let longest_first = |list: &mut Vec<(Box<str>, usize)>| {
             list.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
@@ -169,6 +190,7 @@ impl RouteTable {
     pub(crate) fn route(&self, request: &RequestView<'_>) -> Option<&Route> {
         let host = self.host(without_port(request.authority))?;
         self.hosts[host]
+            .routes
             .iter()
             .find(|route| route.matcher.matches(request))
     }

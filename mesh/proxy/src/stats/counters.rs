@@ -153,6 +153,7 @@ scope! {
     TcpStats {
         counters:
             downstream_cx_total downstream_cx_no_route idle_timeout
+            max_downstream_connection_duration
             downstream_cx_rx_bytes_total downstream_cx_tx_bytes_total;
         gauges: downstream_cx_active;
         codes:;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use mesh_config as model;
+pub(crate) use mesh_config::Reporter;
 
 use super::{Counter, Histogram};
 use crate::flags::Flags;
@@ -40,14 +41,6 @@ impl PeerId {
 
 impl ServiceId {
     pub(crate) const UNKNOWN: Self = Self(0);
-}
-
-/// Which proxy speaks: that of the caller or that of the called.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Reporter {
-    #[default]
-    Source,
-    Destination,
 }
 
 /// The labels of one finished request.

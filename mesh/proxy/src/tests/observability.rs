@@ -90,6 +90,36 @@ async fn one_request_is_one_of_each_metric() {
     );
 }
 
+/// What Telemetry resources change: metrics that are left out, labels that are removed or fixed.
+/// Rows that become equal are one.
+#[tokio::test]
+async fn metrics_are_told_as_the_node_says() {
+    let (_app, mut mesh) = plain("outbound").await;
+    for path in ["/", "/status/404"] {
+        mesh.get(path).await;
+        mesh.line();
+    }
+    let mut config = mesh.proxy.config.snapshot.clone();
+    std::sync::Arc::make_mut(&mut config.node).metrics = serde_json::from_value(json!([
+        { "metric": "istio_request_bytes", "disabled": true },
+        { "metric": "istio_requests_total", "reporter": "source",
+          "labels": { "response_code": null, "source_app": "fixed", "new": "one" } },
+        { "reporter": "destination", "disabled": true },
+    ]))
+    .unwrap();
+    mesh.proxy.apply(config);
+    let metrics = admin::prometheus::all(&mesh.proxy);
+    let rows: Vec<_> = metrics
+        .lines()
+        .filter(|line| line.starts_with("istio_requests_total{"))
+        .collect();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert!(rows[0].ends_with(",new=\"one\"} 2"), "{rows:?}");
+    assert!(rows[0].contains("source_app=\"fixed\"") && !rows[0].contains("response_code"));
+    assert!(!metrics.contains("istio_request_bytes"));
+    assert!(metrics.contains("istio_response_bytes_count{"));
+}
+
 #[tokio::test]
 async fn a_destination_learns_who_called() {
     let (_app, inbound) = plain("inbound").await;
@@ -238,6 +268,15 @@ async fn admin_pages_have_envoys_forms() {
     .1;
     let count = "envoy_cluster_upstream_rq_time_count{cluster_name=\"outbound|80||web\"} 1\n";
     assert!(prometheus.contains(count), "{prometheus}");
+    assert!(!prometheus.contains("istio_"), "{prometheus}");
+    let istio = ask(Method::GET, "/stats/prometheus?filter=^istio_requests").1;
+    assert!(istio.contains("istio_requests_total{"), "{istio}");
+    assert!(
+        istio
+            .lines()
+            .all(|line| line.contains("istio_requests_total")),
+        "{istio}"
+    );
     assert!(ask(Method::GET, "/memory").1.contains("\"allocated\""));
     assert!(
         ask(Method::GET, "/init_dump")

@@ -1,6 +1,6 @@
 //! Connections that carry bytes: weighted clusters, names in TLS greetings, metrics, the log.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use mesh_config::Snapshot;
 use serde_json::{Value, json};
@@ -32,12 +32,7 @@ async fn named(name: &'static str) -> SocketAddr {
 fn chains(clusters: &[(&str, SocketAddr)], chains: Value) -> Snapshot {
     let mut snapshot = snapshot("outbound", json!([]), &[]);
     for (name, address) in clusters {
-        add_cluster(
-            &mut snapshot,
-            name,
-            &[*address],
-            json!({ "connections": { "tcpIdleTimeout": "0.5s" } }),
-        );
+        add_cluster(&mut snapshot, name, &[*address], json!({}));
     }
     let listener = json!({ "name": "tcp", "address": "127.0.0.1:0", "direction": "outbound",
         "accept": "direct", "filterChains": chains });
@@ -53,7 +48,7 @@ fn to(clusters: &[(&str, u32)]) -> Value {
         .iter()
         .map(|(name, weight)| json!({ "name": name, "weight": weight }))
         .collect();
-    json!({ "tcp": { "statPrefix": "tcp", "clusters": clusters } })
+    json!({ "tcp": { "statPrefix": "tcp", "clusters": clusters, "idleTimeout": "0.5s" } })
 }
 
 async fn greet(mesh: &Mesh, bytes: &[u8]) -> Vec<u8> {
@@ -170,4 +165,47 @@ async fn an_idle_connection_is_closed() {
     stream.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, b"hello");
     assert_eq!(mesh.stat("tcp.tcp.idle_timeout"), 1);
+}
+
+#[tokio::test]
+async fn a_connection_lasts_no_longer_than_it_may() {
+    let mut filter = to(&[("web", 1)]);
+    filter["tcp"]["maxConnectionDuration"] = json!("0.3s");
+    let chain = json!([{ "name": "only", "filter": filter }]);
+    let mesh = Mesh::start(chains(&[("web", named("").await)], chain));
+    let mut stream = TcpStream::connect(mesh.address("tcp")).await.unwrap();
+    // Never silent for long.
+    let mut byte = [0];
+    while stream.write_all(b"x").await.is_ok() && stream.read_exact(&mut byte).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(mesh.line().contains("\"- - -\" 0 DT "));
+    assert_eq!(mesh.stat("tcp.tcp.max_downstream_connection_duration"), 1);
+    assert_eq!(mesh.stat("tcp.tcp.idle_timeout"), 0);
+}
+
+#[tokio::test]
+async fn a_client_stays_with_its_host() {
+    let mut filter = to(&[("web", 1)]);
+    let names = ["a", "b", "c", "d"];
+    let mut hosts = Vec::new();
+    for name in names {
+        hosts.push(named(name).await);
+    }
+    let mut served = async |by_address: bool| {
+        filter["tcp"]["hashSourceIp"] = by_address.into();
+        let chain = json!([{ "name": "only", "filter": filter }]);
+        let mut config = chains(&[], chain);
+        let lb = json!({ "lbPolicy": { "ringHash": { "minimumRingSize": 1024 } } });
+        add_cluster(&mut config, "web", &hosts, lb);
+        let mesh = Mesh::start(config);
+        let mut answers = std::collections::BTreeSet::new();
+        for _ in 0..40 {
+            answers.insert(greet(&mesh, b"").await);
+        }
+        answers.len()
+    };
+    assert_eq!(served(true).await, 1);
+    // All 40 on one of four hosts: less than once in 10^23.
+    assert!(served(false).await > 1);
 }

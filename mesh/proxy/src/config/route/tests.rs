@@ -13,11 +13,8 @@ fn table(hosts: &[(&str, &[&str])]) -> RouteTable {
         })
         .collect();
     let table = json!({ "name": "80", "virtualHosts": hosts });
-    RouteTable::compile(
-        &serde_json::from_value(table).unwrap(),
-        &mut Clusters::default(),
-    )
-    .unwrap()
+    let table = serde_json::from_value(table).unwrap();
+    RouteTable::compile(&table, None, &mut Clusters::default()).unwrap()
 }
 
 fn host(table: &RouteTable, authority: &str) -> Option<String> {
@@ -61,6 +58,28 @@ fn the_most_specific_domain_wins() {
         );
     }
     assert_eq!(host(&self::table(&[("a", &["a"])]), "b"), None);
+}
+
+#[test]
+fn virtual_hosts_that_stay_are_not_compiled_again() {
+    let host = |name: &str| {
+        std::sync::Arc::new(model::VirtualHost {
+            name: name.into(),
+            domains: vec![name.into()],
+            ..Default::default()
+        })
+    };
+    let (a, b) = (host("a"), host("b"));
+    let mut model = model::RouteConfiguration {
+        name: "80".into(),
+        virtual_hosts: vec![a.clone(), b],
+    };
+    let mut clusters = Clusters::default();
+    let before = RouteTable::compile(&model, None, &mut clusters).unwrap();
+    model.virtual_hosts = vec![host("new"), a];
+    let after = RouteTable::compile(&model, Some(&before), &mut clusters).unwrap();
+    assert!(Arc::ptr_eq(&before.hosts[0].routes, &after.hosts[1].routes));
+    assert_eq!((after.host("a"), after.host("b")), (Some(1), None));
 }
 
 #[test]

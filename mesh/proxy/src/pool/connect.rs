@@ -1,0 +1,106 @@
+//! The making of a connection to a host, for requests and for bytes, and what is counted of it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+
+use super::UpstreamError;
+use crate::{
+    config::{Cluster, Host},
+    tls::Upstream,
+    worker::Worker,
+};
+
+/// Opens a connection, from the pod's own address where there is one, so that the upstream sees who
+/// calls, and with TLS where the cluster has it.
+pub(crate) async fn connect(
+    worker: &Worker,
+    cluster: &Cluster,
+    host: &Host,
+    connect_timeout: Duration,
+) -> Result<Upstream, UpstreamError> {
+    tracing::debug!(
+        "creating a new connection to {} of {}",
+        host.address,
+        cluster.name
+    );
+    let started = Instant::now();
+    let connecting = async {
+        let stream = crate::socket::connect(host.address, worker.shared.source_address).await?;
+        let members = cluster.members.load_full();
+        let options = members.as_ref().map(|members| &members.config.connections);
+        if let Some(probes) = options.and_then(|options| options.tcp_keepalive.as_ref())
+            && let Err(error) = crate::socket::keep_alive(&stream, probes)
+        {
+            tracing::warn!(%error, cluster = &*cluster.name, "cannot set TCP keep-alive");
+        }
+        match members.as_ref().and_then(|members| members.tls_to(host)) {
+            None => Ok(Upstream::Plain(stream)),
+            Some(tls) => tls.connect(stream, host.address, &cluster.stats).await,
+        }
+    };
+    match timeout(connect_timeout, connecting).await {
+        Ok(Ok(stream)) => {
+            let took = started.elapsed().as_millis() as u64;
+            cluster.stats.upstream_cx_connect_ms.record(took);
+            Ok(stream)
+        }
+        Ok(Err(error)) => {
+            cluster.stats.upstream_cx_connect_fail.add(1);
+            host.stats.cx_connect_fail.add(1);
+            Err(UpstreamError::Connect(Arc::new(error)))
+        }
+        Err(_) => {
+            cluster.stats.upstream_cx_connect_fail.add(1);
+            cluster.stats.upstream_cx_connect_timeout.add(1);
+            host.stats.cx_connect_fail.add(1);
+            Err(UpstreamError::ConnectTimeout)
+        }
+    }
+}
+
+/// Counts a connection as long as it is open.
+pub(crate) struct Open(Arc<Cluster>, Arc<Host>, Instant);
+
+impl Open {
+    pub(crate) fn new(cluster: &Arc<Cluster>, host: &Arc<Host>) -> Self {
+        cluster.stats.upstream_cx_total.add(1);
+        cluster.stats.upstream_cx_active.add(1);
+        host.stats.cx_total.add(1);
+        host.stats.cx_active.add(1);
+        Self(cluster.clone(), host.clone(), Instant::now())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.stats.upstream_cx_active.sub(1);
+        self.0.stats.upstream_cx_destroy.add(1);
+        self.1.stats.cx_active.sub(1);
+        let length = self.2.elapsed().as_millis() as u64;
+        self.0.stats.upstream_cx_length_ms.record(length);
+    }
+}
+
+/// Counts a request, or a TCP connection in its place, as long as the host has it.
+pub(crate) struct Active(Arc<Cluster>, Arc<Host>);
+
+impl Active {
+    pub(crate) fn new(cluster: &Arc<Cluster>, host: &Arc<Host>) -> Self {
+        cluster.stats.upstream_rq_total.add(1);
+        cluster.stats.upstream_rq_active.add(1);
+        host.stats.rq_total.add(1);
+        host.stats.rq_active.add(1);
+        Self(cluster.clone(), host.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.stats.upstream_rq_active.sub(1);
+        self.1.stats.rq_active.sub(1);
+    }
+}
