@@ -57,6 +57,7 @@ mod identity;
 mod jwt;
 mod malformed;
 mod metadata;
+mod operators;
 mod original;
 mod outlier;
 mod path;

@@ -16,7 +16,7 @@ use mesh_config::OutlierDetection;
 
 use crate::{
     config::{Cluster, Host, Members},
-    stats::OutlierStats,
+    stats::{Counter, OutlierStats},
 };
 
 /// Failures in a row when a threshold is not given.
@@ -169,7 +169,13 @@ fn eject(cluster: &Cluster, host: &Host, cause: Cause) -> Option<(Instant, u64)>
         return None;
     }
     monitor.counter(cause).store(0, Relaxed);
-    detected(stats, cause);
+    let (detected, enforced_for_it) = counters(stats, cause);
+    detected.add(1);
+    // Envoy's older counters know of this cause alone.
+    let oldest_cause = cause == Cause::Consecutive5xx;
+    if oldest_cause {
+        stats.ejections_consecutive_5xx.add(1);
+    }
     let ejected = members
         .hosts
         .iter()
@@ -182,7 +188,11 @@ fn eject(cluster: &Cluster, host: &Host, cause: Cause) -> Option<(Instant, u64)>
     if !enforced(detection, cause) {
         return None;
     }
-    enforce(stats, cause);
+    stats.ejections_enforced_total.add(1);
+    enforced_for_it.add(1);
+    if oldest_cause {
+        stats.ejections_total.add(1);
+    }
     let mut history = monitor
         .history
         .lock()
@@ -260,38 +270,21 @@ fn enforced(detection: &OutlierDetection, cause: Cause) -> bool {
     }
 }
 
-fn detected(stats: &OutlierStats, cause: Cause) {
+/// Where a cause is counted when it is met, and when the host is left out for it.
+fn counters(stats: &OutlierStats, cause: Cause) -> (&Counter, &Counter) {
     match cause {
-        Cause::Consecutive5xx => {
-            stats.ejections_consecutive_5xx.add(1);
-            stats.ejections_detected_consecutive_5xx.add(1);
-        }
-        Cause::ConsecutiveGatewayFailure => {
-            stats.ejections_detected_consecutive_gateway_failure.add(1);
-        }
-        Cause::ConsecutiveLocalOriginFailure => {
-            stats
-                .ejections_detected_consecutive_local_origin_failure
-                .add(1);
-        }
-    }
-}
-
-fn enforce(stats: &OutlierStats, cause: Cause) {
-    stats.ejections_enforced_total.add(1);
-    match cause {
-        Cause::Consecutive5xx => {
-            stats.ejections_total.add(1);
-            stats.ejections_enforced_consecutive_5xx.add(1);
-        }
-        Cause::ConsecutiveGatewayFailure => {
-            stats.ejections_enforced_consecutive_gateway_failure.add(1);
-        }
-        Cause::ConsecutiveLocalOriginFailure => {
-            stats
-                .ejections_enforced_consecutive_local_origin_failure
-                .add(1);
-        }
+        Cause::Consecutive5xx => (
+            &stats.ejections_detected_consecutive_5xx,
+            &stats.ejections_enforced_consecutive_5xx,
+        ),
+        Cause::ConsecutiveGatewayFailure => (
+            &stats.ejections_detected_consecutive_gateway_failure,
+            &stats.ejections_enforced_consecutive_gateway_failure,
+        ),
+        Cause::ConsecutiveLocalOriginFailure => (
+            &stats.ejections_detected_consecutive_local_origin_failure,
+            &stats.ejections_enforced_consecutive_local_origin_failure,
+        ),
     }
 }
 
@@ -314,111 +307,4 @@ pub(crate) fn http_of_grpc(status: u32) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn detection() -> OutlierDetection {
-        OutlierDetection {
-            consecutive_5xx: Some(3),
-            interval: Duration::from_secs(1),
-            base_ejection_time: Duration::from_secs(2),
-            ..OutlierDetection::default()
-        }
-    }
-
-    fn causes(detection: &OutlierDetection, outcomes: &[Outcome]) -> Vec<Cause> {
-        let monitor = Monitor::default();
-        let noted = outcomes
-            .iter()
-            .map(|outcome| monitor.note(detection, *outcome));
-        noted.flatten().flatten().collect()
-    }
-
-    #[test]
-    fn only_failures_in_a_row_count() {
-        let statuses = |statuses: &[u16]| -> Vec<_> {
-            statuses
-                .iter()
-                .map(|status| Outcome::Answer(*status))
-                .collect()
-        };
-        assert_eq!(
-            causes(&detection(), &statuses(&[500, 500, 200, 500, 500])),
-            []
-        );
-        assert_eq!(
-            causes(&detection(), &statuses(&[500, 503, 501])),
-            [Cause::Consecutive5xx]
-        );
-        let gateway = OutlierDetection {
-            consecutive_5xx: Some(0),
-            consecutive_gateway_failure: Some(2),
-            ..detection()
-        };
-        assert_eq!(causes(&gateway, &statuses(&[500, 500, 500, 500])), []);
-        assert_eq!(causes(&gateway, &statuses(&[502, 500, 503])), []);
-        assert_eq!(
-            causes(&gateway, &statuses(&[503, 504])),
-            [Cause::ConsecutiveGatewayFailure]
-        );
-    }
-
-    #[test]
-    fn failures_without_an_answer_count_as_answers_unless_split() {
-        let failures = [Outcome::Failed, Outcome::TimedOut, Outcome::Failed];
-        assert_eq!(causes(&detection(), &failures), [Cause::Consecutive5xx]);
-        let split = OutlierDetection {
-            split_external_local_origin_errors: true,
-            consecutive_local_origin_failure: Some(2),
-            ..detection()
-        };
-        assert_eq!(
-            causes(&split, &failures),
-            [Cause::ConsecutiveLocalOriginFailure]
-        );
-        let apart = [
-            Outcome::Failed,
-            Outcome::Connected,
-            Outcome::Answer(500),
-            Outcome::Failed,
-        ];
-        assert_eq!(causes(&split, &apart), []);
-    }
-
-    #[test]
-    fn ejections_grow_and_good_ticks_take_them_back() {
-        let at = |seconds: u64, ejections, returned| {
-            next_return(
-                &detection(),
-                Duration::from_secs(seconds),
-                History {
-                    ejections,
-                    returned,
-                },
-            )
-        };
-        assert_eq!(at(0, 0, 0), (1, 2));
-        // Again right after it came back: 4 s, then 6 s.
-        assert_eq!(at(2, 1, 2), (2, 6));
-        assert_eq!(at(6, 2, 6), (3, 12));
-        // A good while later.
-        assert_eq!(at(14, 3, 12), (2, 18));
-        assert_eq!(at(100, 3, 12), (1, 102));
-        // Between ticks the time is rounded up.
-        let between = next_return(&detection(), Duration::from_millis(100), History::default());
-        assert_eq!(between, (1, 3));
-    }
-
-    #[test]
-    fn an_ejection_ends_after_five_minutes() {
-        let long = OutlierDetection {
-            base_ejection_time: Duration::from_secs(180),
-            ..detection()
-        };
-        let history = History {
-            ejections: 1,
-            returned: 0,
-        };
-        assert_eq!(next_return(&long, Duration::ZERO, history), (2, 300));
-    }
-}
+mod tests;

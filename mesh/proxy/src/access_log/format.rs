@@ -8,7 +8,10 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_config::AccessLogFormat;
 
-use crate::flags::Flags;
+use crate::{
+    flags::Flags,
+    operators::{Part, parse},
+};
 
 /// A compiled [`AccessLogFormat`].
 #[derive(Debug)]
@@ -21,15 +24,8 @@ pub(crate) struct Format {
 
 #[derive(Debug)]
 enum Shape {
-    Text(Vec<Part>),
-    Json(Vec<(String, Vec<Part>)>),
-}
-
-#[derive(Debug)]
-enum Part {
-    Text(Box<str>),
-    /// With the length at which its value is cut.
-    Operator(Operator, Option<usize>),
+    Text(Vec<Part<Operator>>),
+    Json(Vec<(String, Vec<Part<Operator>>)>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -162,49 +158,13 @@ impl Format {
         }
     }
 
-    fn parts(&mut self, text: &str) -> Result<Vec<Part>, String> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(start) = rest.find('%') {
-            literal.push_str(&rest[..start]);
-            rest = &rest[start + 1..];
-            if let Some(after) = rest.strip_prefix('%') {
-                literal.push('%');
-                rest = after;
-                continue;
-            }
-            let bad = || {
-                format!(
-                    "access log format: unknown operator at {:?}",
-                    &text[text.len() - rest.len() - 1..]
-                )
-            };
-            let end = rest.find('%').ok_or_else(bad)?;
-            if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal).into()));
-            }
-            parts.push(self.operator(&rest[..end]).ok_or_else(bad)?);
-            rest = &rest[end + 1..];
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal.into()));
-        }
-        Ok(parts)
+    fn parts(&mut self, text: &str) -> Result<Vec<Part<Operator>>, String> {
+        let parts = parse(text, |name, argument| self.operator(name, argument));
+        parts.map_err(|rest| format!("access log format: unknown operator at {rest:?}"))
     }
 
-    /// `NAME`, `NAME(argument)`, `NAME(argument):length`.
-    fn operator(&mut self, text: &str) -> Option<Part> {
-        let (name, argument, limit) = match text.split_once('(') {
-            Some((name, rest)) => {
-                let (argument, after) = rest.rsplit_once(')')?;
-                let limit = after.strip_prefix(':').map(str::parse).transpose().ok()?;
-                (name, argument, limit)
-            }
-            None => (text, "", None),
-        };
-        let operator = match name {
+    fn operator(&mut self, name: &str, argument: &str) -> Option<Operator> {
+        Some(match name {
             "START_TIME" => Operator::StartTime,
             "PROTOCOL" => Operator::Protocol,
             "RESPONSE_CODE" => Operator::ResponseCode,
@@ -256,8 +216,7 @@ impl Format {
             | "VIRTUAL_CLUSTER_NAME"
             | "VIRTUAL_HOST_NAME" => Operator::Absent,
             _ => return None,
-        };
-        Some(Part::Operator(operator, limit))
+        })
     }
 
     fn request_header(&mut self, argument: &str) -> Option<Operator> {
@@ -295,7 +254,7 @@ impl Format {
     }
 }
 
-impl Part {
+impl Part<Operator> {
     fn is_header(&self) -> bool {
         matches!(
             self,
@@ -395,7 +354,7 @@ fn header(values: &[Option<HeaderValue>], index: usize, out: &mut String) -> boo
     true
 }
 
-fn json_value(parts: &[Part], record: &Record<'_>, out: &mut String) {
+fn json_value(parts: &[Part<Operator>], record: &Record<'_>, out: &mut String) {
     let mut text = String::new();
     if let [part @ Part::Operator(operator, _)] = parts {
         match part.write(record, &mut text) {

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_config as model;
 
 use super::CompileError;
+use crate::operators::{Part, parse};
 
 /// A compiled [`model::HeaderMutation`].
 #[derive(Debug, Default)]
@@ -20,13 +21,7 @@ pub(crate) struct Mutation {
 #[derive(Debug)]
 enum Value {
     Literal(HeaderValue),
-    Template(Vec<Part>),
-}
-
-#[derive(Debug)]
-enum Part {
-    Text(Box<str>),
-    Operator(Operator, Option<usize>),
+    Template(Vec<Part<Operator>>),
 }
 
 #[derive(Debug)]
@@ -143,7 +138,7 @@ fn header_name(name: &str) -> Result<HeaderName, CompileError> {
 
 impl Value {
     fn compile(text: &str) -> Result<Self, CompileError> {
-        let parts = parse(text)?;
+        let parts = parse(text, operator).map_err(|_| CompileError::Operator(text.into()))?;
         let literal = match &parts[..] {
             [] => Some(""),
             [Part::Text(text)] => Some(&**text),
@@ -179,43 +174,7 @@ impl Value {
     }
 }
 
-fn parse(text: &str) -> Result<Vec<Part>, CompileError> {
-    let mut parts = Vec::new();
-    let mut literal = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find('%') {
-        literal.push_str(&rest[..start]);
-        rest = &rest[start + 1..];
-        if let Some(after) = rest.strip_prefix('%') {
-            literal.push('%');
-            rest = after;
-            continue;
-        }
-        let bad = || CompileError::Operator(text.into());
-        let end = rest.find('%').ok_or_else(bad)?;
-        if !literal.is_empty() {
-            parts.push(Part::Text(std::mem::take(&mut literal).into()));
-        }
-        parts.push(operator(&rest[..end]).ok_or_else(bad)?);
-        rest = &rest[end + 1..];
-    }
-    literal.push_str(rest);
-    if !literal.is_empty() {
-        parts.push(Part::Text(literal.into()));
-    }
-    Ok(parts)
-}
-
-/// `NAME`, `NAME(argument)`, `NAME(argument):max-length`.
-fn operator(text: &str) -> Option<Part> {
-    let (name, argument, limit) = match text.split_once('(') {
-        Some((name, rest)) => {
-            let (argument, after) = rest.rsplit_once(')')?;
-            let limit = after.strip_prefix(':').map(str::parse).transpose().ok()?;
-            (name, argument, limit)
-        }
-        None => (text, "", None),
-    };
+fn operator(name: &str, argument: &str) -> Option<Operator> {
     let header = |argument: &str| {
         let (first, second) = match argument.split_once('?') {
             Some((first, second)) => (first, Some(second.to_ascii_lowercase().into())),
@@ -223,7 +182,7 @@ fn operator(text: &str) -> Option<Part> {
         };
         (first.to_ascii_lowercase().into(), second)
     };
-    let operator = match name {
+    Some(match name {
         "REQ" => {
             let (first, second) = header(argument);
             Operator::RequestHeader(first, second)
@@ -261,8 +220,7 @@ fn operator(text: &str) -> Option<Part> {
         | "FILTER_STATE"
         | "PER_REQUEST_STATE" => Operator::Absent,
         _ => return None,
-    };
-    Some(Part::Operator(operator, limit))
+    })
 }
 
 impl Operator {

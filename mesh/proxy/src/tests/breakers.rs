@@ -1,9 +1,9 @@
 //! Circuit breakers and the life of connections.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinHandle};
 
 use super::harness::*;
 
@@ -21,19 +21,38 @@ fn stat(mesh: &Mesh, name: &str) -> u64 {
     mesh.stat(&format!("cluster.web;.{name}"))
 }
 
-/// Requests that begin a little apart from each other and overlap.
-async fn overlapping(mesh: &Mesh, path: &str, count: usize) -> Vec<Answer> {
+/// Requests under way at the same time.
+fn together(mesh: &Mesh, path: &str, count: usize) -> Vec<JoinHandle<Answer>> {
     let address = mesh.address("http");
-    let requests: Vec<_> = (0..count)
-        .map(|nth| {
-            let request = http::Request::get(path).header("host", "web");
-            let request = request.body(http_body_util::Full::default()).unwrap();
-            tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(30 * nth as u64)).await;
-                send(address, request).await
-            })
-        })
-        .collect();
+    let start = |_| {
+        let request = http::Request::get(path).header("host", "web");
+        let request = request.body(http_body_util::Full::default()).unwrap();
+        tokio::spawn(send(address, request))
+    };
+    (0..count).map(start).collect()
+}
+
+/// Requests that the application holds until each is on a connection, in the line for one, or
+/// refused.
+async fn overlapping(mesh: &Mesh, apps: &[App], count: usize) -> Vec<Answer> {
+    let mut requests = Vec::new();
+    for nth in 1..=count {
+        requests.append(&mut together(mesh, "/held", 1));
+        let places = [
+            "upstream_rq_active",
+            "upstream_rq_pending_active",
+            "upstream_rq_pending_overflow",
+            "upstream_rq_active_overflow",
+        ];
+        let placed = || places.iter().map(|place| stat(mesh, place)).sum::<u64>();
+        let first = || nth > 1 || stat(mesh, "upstream_rq_active") == 1;
+        mesh.until(|| placed() == nth as u64 && first()).await;
+    }
+    apps.iter().for_each(App::release);
+    answers(requests).await
+}
+
+async fn answers(requests: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
     let mut answers = Vec::new();
     for request in requests {
         answers.push(request.await.unwrap());
@@ -49,11 +68,11 @@ fn statuses(answers: &[Answer]) -> Vec<u16> {
 
 #[tokio::test]
 async fn one_on_the_connection_one_in_the_line_the_rest_refused() {
-    let app = App::start("web").await;
     let limits = json!({ "maxConnections": 1, "maxPendingRequests": 1 });
     for (count, refused) in [(1, 0), (2, 0), (5, 3)] {
+        let app = App::start("web").await;
         let mesh = limited(limits.clone(), &[app.address]);
-        let answers = overlapping(&mesh, "/delay/400", count).await;
+        let answers = overlapping(&mesh, &[app], count).await;
         let overflow: Vec<_> = answers
             .iter()
             .filter(|answer| answer.status == 503)
@@ -89,7 +108,7 @@ async fn one_on_the_connection_one_in_the_line_the_rest_refused() {
 async fn a_limit_of_connections_alone_makes_requests_take_turns() {
     let app = App::start("web").await;
     let mesh = limited(json!({ "maxConnections": 1 }), &[app.address]);
-    let answers = overlapping(&mesh, "/delay/50", 5).await;
+    let answers = overlapping(&mesh, &[app], 5).await;
     assert_eq!(statuses(&answers), [200; 5]);
     assert_eq!(stat(&mesh, "upstream_cx_total"), 1);
     assert!(stat(&mesh, "upstream_cx_overflow") > 0);
@@ -107,7 +126,7 @@ async fn every_host_may_have_one_connection() {
         json!({ "maxConnections": 1 }),
         &apps.each_ref().map(|app| app.address),
     );
-    let answers = overlapping(&mesh, "/delay/300", 3).await;
+    let answers = overlapping(&mesh, &apps, 3).await;
     assert_eq!(statuses(&answers), [200; 3]);
     assert_eq!(stat(&mesh, "upstream_cx_total"), 3);
 }
@@ -116,7 +135,7 @@ async fn every_host_may_have_one_connection() {
 async fn requests_on_connections_are_limited_for_http1_too() {
     let app = App::start("web").await;
     let mesh = limited(json!({ "maxRequests": 1 }), &[app.address]);
-    let answers = overlapping(&mesh, "/delay/400", 3).await;
+    let answers = overlapping(&mesh, &[app], 3).await;
     assert_eq!(statuses(&answers), [200, 503, 503]);
     assert_eq!(stat(&mesh, "upstream_rq_active_overflow"), 2);
     assert_eq!(stat(&mesh, "upstream_rq_503"), 2);
@@ -129,7 +148,7 @@ async fn retries_are_limited_and_the_answer_says_so() {
         json!({ "retry": { "retryOn": ["5xx"], "numRetries": 3, "baseInterval": "0.200s" } });
     let cluster = json!({ "circuitBreakers": { "maxRetries": 1 } });
     let mesh = mesh_with(retry, cluster, &[app.address]);
-    let answers = overlapping(&mesh, "/status/503", 5).await;
+    let answers = answers(together(&mesh, "/status/503", 5)).await;
     assert_eq!(statuses(&answers), [503; 5]);
     assert!(stat(&mesh, "upstream_rq_retry_overflow") > 0);
     assert_eq!(
@@ -181,20 +200,14 @@ async fn connections_end_when_idle_or_old() {
 
 #[tokio::test]
 async fn http2_shares_a_connection_within_its_streams() {
-    let app = App::start("web").await;
-    let plain = mesh_with(json!({}), json!({ "protocol": "http2" }), &[app.address]);
-    assert_eq!(
-        statuses(&overlapping(&plain, "/delay/300", 4).await),
-        [200; 4]
-    );
-    assert_eq!(stat(&plain, "upstream_cx_total"), 1);
-    let fields = json!({ "protocol": "http2", "connections": { "maxConcurrentStreams": 2 } });
-    let mesh = mesh_with(json!({}), fields, &[app.address]);
-    assert_eq!(
-        statuses(&overlapping(&mesh, "/delay/300", 4).await),
-        [200; 4]
-    );
-    assert_eq!(stat(&mesh, "upstream_cx_total"), 2);
+    for (connections, limits) in [(1, json!({})), (2, json!({ "maxConcurrentStreams": 2 }))] {
+        let app = App::start("web").await;
+        let fields = json!({ "protocol": "http2", "connections": limits });
+        let mesh = mesh_with(json!({}), fields, &[app.address]);
+        let answers = overlapping(&mesh, &[app], 4).await;
+        assert_eq!(statuses(&answers), [200; 4]);
+        assert_eq!(stat(&mesh, "upstream_cx_total"), connections);
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
 };
 
 use crate::{
@@ -39,11 +40,12 @@ impl Seen {
     }
 }
 
-/// An application: `/status/N` answers N, `/delay/MS` waits, `/close` hangs up, `/script/A,B,C`
-/// answers with the statuses in turn; all else is 200 with its name.
+/// An application: `/status/N` answers N, `/delay/MS` waits, `/held` waits until it is released,
+/// `/close` hangs up, `/script/A,B,C` answers with the statuses in turn; all else is 200 with its name.
 pub(super) struct App {
     pub(super) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    gate: Arc<Semaphore>,
 }
 
 impl App {
@@ -51,12 +53,14 @@ impl App {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let record = seen.clone();
+        let gate = Arc::new(Semaphore::new(0));
+        let (record, held) = (seen.clone(), gate.clone());
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let record = record.clone();
-                let service = service_fn(move |request| act(name, record.clone(), request));
+                let (record, held) = (record.clone(), held.clone());
+                let act = move |request| act(name, record.clone(), held.clone(), request);
+                let service = service_fn(act);
                 tokio::spawn(async move {
                     let mut first = [0; 3];
                     let peeked = stream.peek(&mut first).await;
@@ -73,7 +77,16 @@ impl App {
                 });
             }
         });
-        Self { address, seen }
+        Self {
+            address,
+            seen,
+            gate,
+        }
+    }
+
+    /// Answers what is held, and from now on at once.
+    pub(super) fn release(&self) {
+        self.gate.add_permits(1);
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {
@@ -84,6 +97,7 @@ impl App {
 async fn act(
     name: &'static str,
     record: Arc<Mutex<Vec<Seen>>>,
+    held: Arc<Semaphore>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let (parts, body) = request.into_parts();
@@ -113,6 +127,7 @@ async fn act(
     match verb {
         "status" => *response.status_mut() = status(argument),
         "delay" => tokio::time::sleep(Duration::from_millis(argument.parse().unwrap())).await,
+        "held" => drop(held.acquire().await),
         "close" => return Err(std::io::Error::other("as asked")),
         "script" => {
             let script: Vec<_> = argument.split(',').collect();
@@ -301,7 +316,7 @@ impl Mesh {
 
     /// The next line of the access log.
     pub(super) fn line(&self) -> String {
-        let batch = self.lines.recv_timeout(Duration::from_secs(5)).unwrap();
+        let batch = self.lines.recv_timeout(Duration::from_secs(30)).unwrap();
         String::from_utf8(batch).unwrap()
     }
 
