@@ -168,6 +168,9 @@ impl Body for ResponseBody {
             Poll::Ready(Some(Err(error))) => {
                 if let Some(exchange) = &mut this.exchange {
                     exchange.flags.insert(Flags::UPSTREAM_PROTOCOL_ERROR);
+                    if let Some(cluster) = &exchange.cluster {
+                        cluster.stats.upstream_cx_protocol_error.add(1);
+                    }
                     exchange.details =
                         "upstream_reset_after_response_started{protocol_error}".into();
                     exchange.complete = true;

@@ -133,8 +133,7 @@ where
             let service = {
                 let (connection, watch) = (connection.clone(), watch.clone());
                 service_fn(move |request: Request<Incoming>| {
-                    let bad = watch.has_both_lengths(request.body().is_end_stream());
-                    let bad = bad.then_some(malformed::BOTH_LENGTHS);
+                    let bad = watch.bad_length(request.body().is_end_stream());
                     let (connection, drain) = (connection.clone(), drain.clone());
                     async move {
                         let mut response = request::handle(connection, request, bad).await;

@@ -19,6 +19,7 @@ use crate::{
     exchange::Exchange,
     flags::Flags,
     hash_policy::{self, Subject},
+    malformed,
     outlier::{self, Outcome},
     pool::Lease,
     reply::LocalReply,
@@ -142,7 +143,10 @@ fn blame_client(exchange: &mut Exchange) -> Option<LocalReply> {
     match failure {
         Failure::Malformed => {
             exchange.http().downstream_cx_protocol_error.add(1);
-            Some(LocalReply::malformed("http1.codec_error"))
+            Some(LocalReply::malformed(
+                StatusCode::BAD_REQUEST,
+                malformed::CODEC_ERROR,
+            ))
         }
         Failure::Gone => Some(LocalReply::client_gone()),
     }

@@ -20,12 +20,16 @@ use crate::{
     access_log::Entry, exchange::Exchange, flags::Flags, request::Downstream, stats::HttpStats,
 };
 
-/// A request with both lengths: one proxy may go by the first and the next by the other.
+/// Details of a request with both lengths: one proxy may go by the first and the next by the other.
 pub(crate) const BOTH_LENGTHS: &str = "http1.content_length_and_chunked_not_allowed";
+/// Details of any other break of the rules.
+pub(crate) const CODEC_ERROR: &str = "http1.codec_error";
+const OTHER_CODING_NAMED: &str = "http1.invalid_transfer_encoding";
 
 const LENGTH: u8 = 1;
 const CHUNKED: u8 = 2;
 const OTHER_CODING: u8 = 4;
+const SECOND_LENGTH: u8 = 8;
 
 /// What the bytes of a connection told; the atomics are only because the HTTP library wants to be
 /// able to move a connection to another thread.
@@ -40,13 +44,21 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// A head was read to its end: does it name two lengths? `bodiless`: another head comes next.
-    /// Heads that follow a body on their connection are not looked at; there the library takes the
-    /// chunked length and drops the other.
-    pub(crate) fn has_both_lengths(&self, bodiless: bool) -> bool {
+    /// A head was read to its end that the library takes: what is wrong with the length that it
+    /// names, as a status and details? `bodiless`: another head comes next. Heads that follow a body
+    /// on their connection are not looked at; there the library takes the chunked length and drops
+    /// the other.
+    pub(crate) fn bad_length(&self, bodiless: bool) -> Option<(StatusCode, &'static str)> {
         let framing = self.framing.swap(0, Relaxed);
         self.body.store(!bodiless, Relaxed);
-        framing & LENGTH != 0 && framing & CHUNKED != 0
+        let names = |what| framing & what != 0;
+        if names(OTHER_CODING) {
+            Some((StatusCode::NOT_IMPLEMENTED, OTHER_CODING_NAMED))
+        } else if names(LENGTH) && names(CHUNKED) {
+            Some((StatusCode::BAD_REQUEST, BOTH_LENGTHS))
+        } else {
+            names(SECOND_LENGTH).then_some((StatusCode::BAD_REQUEST, CODEC_ERROR))
+        }
     }
 
     /// The status of the library's own answer, after which the connection ends.
@@ -59,14 +71,18 @@ impl Watch {
         if self.body.load(Relaxed) {
             return;
         }
-        let mut found = 0;
+        let before = self.framing.load(Relaxed);
+        let mut found = before;
         for line in bytes.split(|byte| *byte == b'\n') {
             match line {
                 b"\r" => {
                     self.body.store(true, Relaxed);
                     break;
                 }
-                [b'c' | b'C', ..] if value(line, "content-length").is_some() => found |= LENGTH,
+                [b'c' | b'C', ..] if value(line, "content-length").is_some() => {
+                    let again = found & LENGTH != 0;
+                    found |= if again { SECOND_LENGTH } else { LENGTH };
+                }
                 [b't' | b'T', ..] => {
                     if let Some(coding) = value(line, "transfer-encoding") {
                         let chunked = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
@@ -76,8 +92,8 @@ impl Watch {
                 _ => {}
             }
         }
-        if found != 0 {
-            self.framing.fetch_or(found, Relaxed);
+        if found != before {
+            self.framing.store(found, Relaxed);
         }
     }
 
@@ -101,7 +117,7 @@ impl Watch {
     }
 }
 
-fn body(status: StatusCode) -> &'static str {
+pub(crate) fn body(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("Bad Request")
 }
 
@@ -134,14 +150,15 @@ pub(crate) fn is_http2(error: &hyper::Error) -> bool {
 /// Records a refused request: `- - HTTP/1.1`, DPE.
 pub(crate) fn record(connection: &Rc<Downstream>, stats: Arc<HttpStats>, status: StatusCode) {
     stats.downstream_cx_protocol_error.add(1);
+    stats.downstream_rq_http1_total.add(1);
     let worker = &connection.worker;
     let mut exchange = Exchange::begin(worker, connection.listener.load().direction, stats);
     exchange.status = status.as_u16();
     exchange.flags.insert(Flags::DOWNSTREAM_PROTOCOL_ERROR);
     exchange.details = match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "http1.headers_too_large",
-        StatusCode::NOT_IMPLEMENTED => "http1.invalid_transfer_encoding",
-        _ => "http1.codec_error",
+        StatusCode::NOT_IMPLEMENTED => OTHER_CODING_NAMED,
+        _ => CODEC_ERROR,
     }
     .into();
     exchange.response_body_bytes = body(status).len() as u64;
@@ -246,11 +263,15 @@ mod tests {
 
     #[test]
     fn two_lengths_are_seen_in_any_order_and_spelling_but_not_in_bodies() {
-        let both = |text: &str| {
+        let details = |text: &str| {
             let watch = Watch::default();
-            watch.read(text.as_bytes());
-            watch.has_both_lengths(false)
+            // In two reads, as it may come.
+            let (first, rest) = text.as_bytes().split_at(text.find("\r\n").unwrap() + 2);
+            watch.read(first);
+            watch.read(rest);
+            watch.bad_length(false).map(|(_, details)| details)
         };
+        let both = |text| details(text) == Some(BOTH_LENGTHS);
         assert!(both(
             "POST / HTTP/1.1\r\nContent-LENGTH: 3\r\ntransfer-encoding: Chunked\r\n\r\n"
         ));
@@ -263,6 +284,10 @@ mod tests {
         assert!(!both(
             "POST / HTTP/1.1\r\nx: content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n"
         ));
+        let twice = "POST / HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\n";
+        assert_eq!(details(twice), Some(CODEC_ERROR));
+        let other = "POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n";
+        assert_eq!(details(other), Some(OTHER_CODING_NAMED));
     }
 
     #[test]

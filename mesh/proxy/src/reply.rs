@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::{flags::Flags, pool::UpstreamError};
+use crate::{flags::Flags, malformed, pool::UpstreamError};
 
 /// Says that a circuit breaker refused the request.
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
@@ -80,9 +80,12 @@ impl LocalReply {
     }
 
     /// The bytes of a request break HTTP's rules; nothing more can be read on its connection.
-    pub(crate) fn malformed(details: &'static str) -> Self {
-        let mut reply = Self::bad_request(details);
-        reply.body = Bytes::from_static(b"Bad Request");
+    pub(crate) fn malformed(status: StatusCode, details: &'static str) -> Self {
+        let mut reply = Self {
+            status,
+            ..Self::bad_request(details)
+        };
+        reply.body = Bytes::from_static(malformed::body(status).as_bytes());
         let close = HeaderValue::from_static("close");
         reply.headers.insert(header::CONNECTION, close);
         reply

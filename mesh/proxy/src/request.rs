@@ -1,5 +1,7 @@
 //! The life of a request, top to bottom: prepare, match a route, inject faults, act, answer.
 
+mod check;
+
 use std::{borrow::Cow, cell::OnceCell, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc};
 
 use arc_swap::ArcSwap;
@@ -29,6 +31,7 @@ use crate::{
     upgrade::{self, Upgrade},
     worker::Worker,
 };
+use check::{authority, check};
 
 /// A downstream connection.
 pub(crate) struct Downstream {
@@ -63,12 +66,12 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) destination: Option<Destination>,
 }
 
-/// Answers a request. Never fails: what goes wrong becomes an answer. `malformed`: what is wrong
-/// with its head, though the codec let it pass.
+/// Answers a request. Never fails: what goes wrong becomes an answer. `malformed`: status and details
+/// of what is wrong with its head, though the codec let it pass.
 pub(crate) async fn handle(
     connection: Rc<Downstream>,
     mut request: Request<Incoming>,
-    malformed: Option<&'static str>,
+    malformed: Option<(StatusCode, &'static str)>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let listener = connection.listener.load_full();
     let destination = door::destination(&listener, &connection, &request);
@@ -121,9 +124,10 @@ pub(crate) async fn handle(
         context.authority
     );
     let head = parts.method == Method::HEAD;
-    if let Some(details) = malformed {
+    if let Some((status, details)) = malformed {
         http.stats.downstream_cx_protocol_error.add(1);
-        return Ok(local(LocalReply::malformed(details), exchange, head));
+        let reply = LocalReply::malformed(status, details);
+        return Ok(local(reply, exchange, head));
     }
     match respond(context, http, &mut exchange, &mut parts, body, upgrade).await {
         Ok(forwarded) => Ok(forwarded.into_response(exchange, head)),
@@ -148,9 +152,14 @@ async fn respond(
 ) -> Result<Forwarded, LocalReply> {
     let connection = context.connection;
     let worker = &connection.worker;
-    check(&context, parts)?;
-    if let Cow::Owned(normal) = path::normalize(&context.path).ok_or_else(LocalReply::bad_path)? {
-        context.path = normal;
+    check(&context, parts, &http.stats)?;
+    match path::normalize(&context.path) {
+        Some(Cow::Borrowed(_)) => {}
+        Some(Cow::Owned(normal)) => context.path = normal,
+        None => {
+            http.stats.downstream_rq_failed_path_normalization.add(1);
+            return Err(LocalReply::bad_path());
+        }
     }
     if context.direction == TrafficDirection::Inbound {
         exchange.source = worker.peers.take(&mut parts.headers, &worker.shared.labels);
@@ -283,36 +292,6 @@ async fn carry_out(
         }
     };
     (outcome, origin)
-}
-
-/// What HTTP itself forbids.
-fn check(context: &RequestContext<'_>, parts: &request::Parts) -> Result<(), LocalReply> {
-    if matches!(context.version, Version::HTTP_10 | Version::HTTP_09) {
-        return Err(LocalReply::upgrade_required());
-    }
-    if context.authority.is_empty() {
-        return Err(LocalReply::bad_request("missing_host_header"));
-    }
-    // `CONNECT` beyond a door, and `OPTIONS *`.
-    if parts.method == Method::CONNECT || !context.path.starts_with('/') {
-        return Err(LocalReply::no_route());
-    }
-    if upgrade::is_refused(context.version, &parts.headers) {
-        let (status, flags) = (StatusCode::FORBIDDEN, Flags::default());
-        return Err(LocalReply::new(status, "", flags, "upgrade_failed"));
-    }
-    Ok(())
-}
-
-/// The host that the request is for. Several are joined, so that none of them is trusted.
-fn authority(parts: &request::Parts) -> Option<Cow<'_, str>> {
-    if let Some(authority) = parts.uri.authority() {
-        return Some(authority.as_str().into());
-    }
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let first = hosts.next()?.to_str().ok()?;
-    let rest = hosts.filter_map(|host| host.to_str().ok());
-    Some(rest.fold(first.into(), |all, host| format!("{all},{host}").into()))
 }
 
 /// Remembers what statistics and the log need of the request.

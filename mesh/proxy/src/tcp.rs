@@ -183,7 +183,10 @@ impl<'a> Session<'a> {
             };
             match balance::choose(cluster, &members, ask, || worker.draw()) {
                 Some(host) => host.clone(),
-                None => return self.unhealthy(Flags::NO_HEALTHY_UPSTREAM),
+                None => {
+                    cluster.stats.upstream_cx_none_healthy.add(1);
+                    return self.unhealthy(Flags::NO_HEALTHY_UPSTREAM);
+                }
             }
         };
         if self.key.reporter == Reporter::Source {
@@ -203,7 +206,11 @@ impl<'a> Session<'a> {
         match pool::connect(worker, cluster, &host, limit).await {
             Ok(stream) => Some((stream, (open, pool::Active::new(cluster, &host)))),
             // There is one attempt, as Istio has it.
-            Err(_) => self.unhealthy(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::RETRIES_EXHAUSTED),
+            Err(_) => {
+                cluster.stats.upstream_rq_pending_failure_eject.add(1);
+                cluster.stats.upstream_cx_connect_attempts_exceeded.add(1);
+                self.unhealthy(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::RETRIES_EXHAUSTED)
+            }
         }
     }
 

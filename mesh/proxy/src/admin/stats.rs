@@ -203,7 +203,8 @@ pub(super) fn collect(proxy: &Proxy) -> Stats {
             stats.values.push(scope.stat(name, kind, value));
         });
         http.each_histogram(|name, values| stats.histograms.push(scope.histogram(name, values)));
-        scope.classes("downstream_rq", &http.downstream_rq, &mut stats.values);
+        let answered = http.downstream_rq.classes();
+        scope.classes("downstream_rq", answered, &mut stats.values);
     }
     let all_tcp = proxy.shared.registry.all_tcp().into_iter();
     for (prefix, tcp) in all_tcp.filter(|(prefix, _)| shown(prefix)) {
@@ -291,7 +292,8 @@ impl Scope {
 
     /// `upstream_rq_2xx` and `upstream_rq_200`.
     fn codes(&self, name: &str, codes: &Codes, stats: &mut Vec<Stat>) {
-        self.classes(name, codes, stats);
+        let classes = codes.classes().filter(|(_, count)| *count > 0);
+        self.classes(name, classes, stats);
         for (code, value) in codes.each() {
             let mut stat = self.stat(&format!("{name}_{code}"), Kind::Counter, value);
             stat.family = format!("{}{}", self.family, name.replace('.', "_"));
@@ -301,8 +303,13 @@ impl Scope {
     }
 
     /// `downstream_rq_2xx`.
-    fn classes(&self, name: &str, codes: &Codes, stats: &mut Vec<Stat>) {
-        for (class, value) in codes.classes() {
+    fn classes(
+        &self,
+        name: &str,
+        classes: impl Iterator<Item = (u16, u64)>,
+        stats: &mut Vec<Stat>,
+    ) {
+        for (class, value) in classes {
             let mut stat = self.stat(&format!("{name}_{class}xx"), Kind::Counter, value);
             stat.family = format!("{}{}_xx", self.family, name.replace('.', "_"));
             let _ = write!(stat.labels, ",response_code_class=\"{class}\"");

@@ -140,7 +140,15 @@ impl Attempts<'_> {
             }
             self.exchange.upstream_time_ms = Some(started.elapsed().as_millis() as u64);
         }
-        outcome.map_err(|error| self.charged(LocalReply::upstream_failed(&error, attempts > 1)))
+        outcome.map_err(|error| {
+            let reply = LocalReply::upstream_failed(&error, attempts > 1);
+            let body = self.exchange.request_body.as_ref();
+            // Not the upstream's fault when the client broke off.
+            match body.and_then(Replayed::failure) {
+                Some(_) => reply,
+                None => self.charged(reply),
+            }
+        })
     }
 
     /// Counts what the client gets.

@@ -78,7 +78,8 @@ scope! {
     ClusterStats {
         counters:
             upstream_cx_total upstream_cx_http1_total upstream_cx_http2_total
-            upstream_cx_connect_fail upstream_cx_connect_timeout upstream_cx_overflow
+            upstream_cx_connect_fail upstream_cx_connect_timeout
+            upstream_cx_connect_attempts_exceeded upstream_cx_overflow
             upstream_cx_pool_overflow upstream_cx_none_healthy upstream_cx_destroy
             upstream_cx_idle_timeout upstream_cx_max_duration_reached upstream_cx_max_requests
             upstream_cx_protocol_error
@@ -138,6 +139,8 @@ scope! {
             downstream_cx_protocol_error
             downstream_rq_total downstream_rq_completed downstream_rq_http1_total
             downstream_rq_http2_total downstream_rq_rx_reset
+            downstream_rq_failed_path_normalization downstream_rq_non_relative_path
+            downstream_rq_ws_on_non_ws_route
             downstream_cx_rx_bytes_total downstream_cx_tx_bytes_total
             no_route no_cluster rq_direct_response rq_redirect rq_total fault_aborts_injected fault_delays_injected
             rbac_allowed rbac_denied rbac_shadow_allowed rbac_shadow_denied
@@ -191,10 +194,10 @@ impl Codes {
         each[index].fetch_add(1, Relaxed);
     }
 
-    /// `("2", n)` for each class that occurred.
+    /// How often each class occurred: `(2, n)` for `2xx`.
     pub(crate) fn classes(&self) -> impl Iterator<Item = (u16, u64)> {
         let counts = self.classes.iter().map(|class| class.load(Relaxed));
-        (1..).zip(counts).filter(|(_, count)| *count > 0)
+        (1..).zip(counts)
     }
 
     /// Each status that occurred.
