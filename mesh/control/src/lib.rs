@@ -36,7 +36,10 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 
 pub use args::Args;
+use mesh_config::Secret;
 pub use compile::compile;
+
+use serve::Transport;
 
 /// Namespace of the control plane; rules there hold for the whole mesh.
 pub const ROOT_NAMESPACE: &str = "istio-system";
@@ -73,9 +76,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     });
 
     let mut tasks = JoinSet::new();
+        roots: Arc::new(Secret {
+            name: mesh_config::tls::MESH_ROOT.into(),
+            trusted_ca: authority.roots.clone(),
+            ..Secret::default()
+        }),
     let ip = args.address()?;
     let at = |port| SocketAddr::new(ip, port);
-    let tls = || Some(serving.clone());
+    let tls = || Transport::Tls(serving.clone());
     let signer = Arc::new(ca::Signer {
         hub: hub.clone(),
         authority: authority.clone(),
@@ -99,7 +107,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "configuration stream",
         at(args.config_port),
         stream.clone(),
-        None,
+        Transport::PlainHere,
     )
     .await?;
     serve::listen(
@@ -115,7 +123,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "monitoring",
         at(args.monitoring_port),
         monitoring.clone(),
-        None,
+        Transport::Plain,
     )
     .await?;
     serve::listen(
@@ -123,7 +131,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "readiness",
         at(args.ready_port),
         monitoring,
-        None,
+        Transport::Plain,
     )
     .await?;
 

@@ -17,7 +17,7 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, StatusCode, header};
-use mesh_config::{ProxyId, Snapshot, Update};
+use mesh_config::{ProxyId, Secret, Snapshot, Update};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -48,6 +48,8 @@ pub(crate) struct Hub {
     pub(crate) metrics: Arc<Metrics>,
     /// By a number of their own: a proxy may reconnect before its old connection is known dead.
     pub(crate) connections: Mutex<BTreeMap<u64, Connection>>,
+    /// What every proxy is to trust, pushed like all else so that nobody waits for a renewal.
+    pub(crate) roots: Arc<Secret>,
 }
 
 /// `GET /v1/config?node=PROXY_ID`.
@@ -165,9 +167,11 @@ impl Stream {
             self.versions.changed().await.ok()?;
             let version = self.versions.borrow_and_update().clone();
             // A pod that is gone for a moment keeps what it had.
-            let Some(snapshot) = version.compiler.snapshot(&self.connected.proxy) else {
+            let Some(mut snapshot) = version.compiler.snapshot(&self.connected.proxy) else {
                 continue;
             };
+            let roots = self.connected.hub.roots.clone();
+            snapshot.secrets.insert(roots.name.clone(), roots);
             let update = match &self.sent {
                 None => snapshot.complete(),
                 Some(sent) => sent.diff(&snapshot),
@@ -350,6 +354,10 @@ mod tests {
                 authenticator,
                 metrics,
                 connections: Mutex::default(),
+                roots: Arc::new(Secret {
+                    name: "ROOTCA".into(),
+                    ..Secret::default()
+                }),
             }),
         )
     }

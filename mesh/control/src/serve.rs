@@ -20,24 +20,35 @@ use tokio_rustls::TlsAcceptor;
 const MOST_CONNECTIONS: usize = 4096;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Listens on `address` and serves `router` there, with TLS when given, until the task is dropped.
+/// How a port is spoken with.
+#[derive(Clone)]
+pub(crate) enum Transport {
+    /// In the clear: nothing secret is said.
+    Plain,
+    /// In the clear, which callers on this machine may: secrets do not travel over a network.
+    PlainHere,
+    /// Encrypted.
+    Tls(Arc<rustls::ServerConfig>),
+}
+
+/// Listens on `address` and serves `router` there until the task is dropped.
 pub(crate) async fn listen(
     tasks: &mut JoinSet<()>,
     what: &str,
     address: SocketAddr,
     router: Router,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    transport: Transport,
 ) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} for {what}: is another control plane running there?")
     })?;
     let local = listener.local_addr()?;
-    tasks.spawn(accept(listener, router, tls.map(TlsAcceptor::from)));
+    tasks.spawn(accept(listener, router, transport));
     tracing::info!("{what} on {local}");
     Ok(local)
 }
 
-async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>) {
+async fn accept(listener: TcpListener, router: Router, transport: Transport) {
     let free = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -46,8 +57,8 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>)
         let Ok(permit) = free.clone().acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to be closed.
                 tracing::warn!("accepting a connection: {error}");
@@ -55,7 +66,14 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>)
                 continue;
             }
         };
-        let (router, tls) = (router.clone(), tls.clone());
+        let router = match &transport {
+            Transport::PlainHere if !peer.ip().to_canonical().is_loopback() => stranger(),
+            _ => router.clone(),
+        };
+        let tls = match &transport {
+            Transport::Tls(config) => Some(TlsAcceptor::from(config.clone())),
+            Transport::Plain | Transport::PlainHere => None,
+        };
         connections.spawn(async move {
             if let Err(error) = serve(stream, router, tls).await {
                 tracing::debug!("connection: {error}");
@@ -63,6 +81,14 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>)
             drop(permit);
         });
     }
+}
+
+/// What a caller from elsewhere gets, whatever it asks.
+fn stranger() -> Router {
+    Router::new().fallback(|| async {
+        let text = "tokens, keys and configuration travel over TLS alone: use port 15012\n";
+        (http::StatusCode::FORBIDDEN, text)
+    })
 }
 
 async fn serve(stream: TcpStream, router: Router, tls: Option<TlsAcceptor>) -> anyhow::Result<()> {

@@ -32,13 +32,15 @@ pub struct Args {
     #[arg(long, env = "DOJO_LOOPBACK_IP")]
     pub loopback: Option<IpAddr>,
 
-    /// Where the control plane streams configuration from.
-    #[arg(
-        long,
-        env = "DISCOVERY_ADDRESS",
-        default_value = "http://istiod.istio-system.svc:15010"
-    )]
-    pub discovery_address: String,
+    /// Where the control plane streams configuration from [default: https://istiod.istio-system.svc:15012,
+    /// on the embedded cluster http://istiod.istio-system.svc:15010].
+    #[arg(long, env = "DISCOVERY_ADDRESS")]
+    pub discovery_address: Option<String>,
+
+    /// File with the authorities that an https:// control plane's certificate must come from
+    /// [default: var/run/secrets/istio/root-cert.pem under DOJO_ROOT].
+    #[arg(long)]
+    pub root_cert_file: Option<PathBuf>,
 
     /// File with the ServiceAccount token [default: var/run/secrets/tokens/istio-token under
     /// DOJO_ROOT, else Kubernetes' own mount].
@@ -140,6 +142,25 @@ impl Args {
         }
     }
 
+    /// Where the control plane is. What is said on the embedded cluster's network never leaves the
+    /// machine; everywhere else it is encrypted.
+    pub(crate) fn discovery_address(&self) -> String {
+        let embedded = self.source_address.is_some_and(|ip| ip.is_loopback());
+        let default = if embedded {
+            "http://istiod.istio-system.svc:15010"
+        } else {
+            "https://istiod.istio-system.svc:15012"
+        };
+        let given = self.discovery_address.as_deref();
+        given.unwrap_or(default).to_owned()
+    }
+
+    /// Where the authorities are.
+    pub(crate) fn root_cert_path(&self) -> PathBuf {
+        let default = || root().join("var/run/secrets/istio/root-cert.pem");
+        self.root_cert_file.clone().unwrap_or_else(default)
+    }
+
     /// Where the token is.
     pub(crate) fn token_path(&self) -> PathBuf {
         const TOKEN: &str = "var/run/secrets/tokens/istio-token";
@@ -147,8 +168,7 @@ impl Args {
         if let Some(path) = &self.token_file {
             return path.clone();
         }
-        let root = std::env::var_os("DOJO_ROOT").map_or_else(|| PathBuf::from("/"), PathBuf::from);
-        let path = root.join(TOKEN);
+        let path = root().join(TOKEN);
         if path.exists() {
             path
         } else {
@@ -159,4 +179,9 @@ impl Args {
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
     }
+}
+
+/// The folder that stands for the container's root.
+fn root() -> PathBuf {
+    std::env::var_os("DOJO_ROOT").map_or_else(|| PathBuf::from("/"), PathBuf::from)
 }

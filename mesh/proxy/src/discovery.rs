@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use mesh_config::{ProxyId, Update};
 use tokio::{sync::mpsc::Sender, time::timeout};
 
-use crate::client;
+use crate::client::{self, Confidence};
 
 /// Connecting and the answer's head must be done within this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,8 +23,10 @@ const ANSWER_BYTES: usize = 1024 * 1024;
 /// Where configuration comes from.
 #[derive(Clone)]
 pub(crate) struct Discovery {
-    /// `http://istiod.istio-system.svc:15010`.
+    /// `https://istiod.istio-system.svc:15012`, or `http://` on this machine.
     pub(crate) address: String,
+    /// File with the authorities that its certificate must come from.
+    pub(crate) roots: PathBuf,
     /// The HTTP proxy to reach it through (`http_proxy`), if any.
     pub(crate) through: Option<String>,
     pub(crate) identity: ProxyId,
@@ -147,7 +149,9 @@ impl Discovery {
         let address = self.address.trim_end_matches('/');
         let address = format!("{address}{path}?node={node}");
         let body = Full::<bytes::Bytes>::from(body);
-        let opening = client::open(&address, self.through.as_deref(), body);
+        // Tokens go up, keys of gateways come down.
+        let confidence = Confidence::Secret(&self.roots);
+        let opening = client::open(&address, self.through.as_deref(), confidence, body);
         let (mut sender, mut request) = opening.await?;
         *request.method_mut() = method;
         // Read each time: tokens are rotated. Whether one is needed is for the server to say.

@@ -104,7 +104,8 @@ async fn run_local(args: Args) -> anyhow::Result<()> {
     if args.config.is_none() {
         let (updates, received) = mpsc::channel(WAITING_UPDATES);
         let discovery = Discovery {
-            address: args.discovery_address.clone(),
+            address: args.discovery_address(),
+            roots: args.root_cert_path(),
             through: client::through(),
             identity,
             token: args.token_path(),

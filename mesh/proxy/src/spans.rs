@@ -19,7 +19,11 @@ use tokio::{
 };
 
 use crate::{
-    access_log::protocol, client, conventions::X_REQUEST_ID, exchange::Exchange, proxy::Shared,
+    access_log::protocol,
+    client::{self, Confidence},
+    conventions::X_REQUEST_ID,
+    exchange::Exchange,
+    proxy::Shared,
     trace_context::Ids,
 };
 
@@ -195,7 +199,8 @@ pub(crate) async fn export(shared: Arc<Shared>, mut spans: Receiver<Span>) {
 
 async fn send(tracing: &Tracing, through: Option<&str>, body: &Value) -> anyhow::Result<()> {
     let body = Full::new(bytes::Bytes::from(body.to_string()));
-    let (mut sender, mut request) = client::open(&tracing.collector, through, body).await?;
+    let (mut sender, mut request) =
+        client::open(&tracing.collector, through, Confidence::Open, body).await?;
     *request.method_mut() = Method::POST;
     let json = HeaderValue::from_static("application/json");
     request.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -12,6 +12,7 @@
 
 mod accept;
 mod client;
+pub(crate) mod control_plane;
 mod peer;
 mod secrets;
 mod server;
