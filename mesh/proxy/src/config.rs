@@ -8,7 +8,11 @@ mod mutation;
 mod retry_on;
 mod route;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mesh_config as model;
 
@@ -57,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) listeners: HashMap<String, Arc<Listener>>,
     secrets: Arc<Secrets>,
     gates: Gates,
+    /// How long clients may speak as they were told before a change of TLS.
+    pub(crate) grace: Duration,
 }
 
 impl Config {
@@ -65,6 +71,7 @@ impl Config {
         Self {
             clusters: Clusters::new(secrets.clone()),
             secrets,
+            grace: listener::GRACE,
             ..Self::default()
         }
     }
@@ -124,7 +131,7 @@ impl Config {
                 {
                     return (name.clone(), last.clone());
                 }
-                let compiled = Listener::compile(
+                let mut compiled = Listener::compile(
                     listener,
                     &self.tables,
                     &mut self.clusters,
@@ -132,11 +139,24 @@ impl Config {
                     &self.secrets,
                     &mut self.gates,
                 );
+                if let Some(old) = self.listeners.get(name) {
+                    compiled.follow(old, self.grace);
+                }
                 (name.clone(), Arc::new(compiled))
             })
             .collect();
         self.gates.forget_unused();
         self.snapshot = snapshot;
         errors
+    }
+
+    /// When hosts are spoken to in a new way, if some soon are; see [`Config::settle`].
+    pub(crate) fn settles_at(&self) -> Option<Instant> {
+        self.clusters.settles_at
+    }
+
+    /// Brings into effect what was put off until now.
+    pub(crate) fn settle(&mut self, labels: &Labels) {
+        self.clusters.settle(&self.snapshot, labels);
     }
 }

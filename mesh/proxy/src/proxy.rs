@@ -214,6 +214,17 @@ impl Proxy {
     fn retain_hosts(&self) {
         let mut hosts: Vec<u32> = self
             .config
+    /// When [`Proxy::settle`] is due, if it is.
+    pub(crate) fn settles_at(&self) -> Option<Instant> {
+        self.config.settles_at()
+    }
+
+    /// Brings into effect what was put off.
+    pub(crate) fn settle(&mut self) {
+        self.config.settle(&self.shared.labels);
+        self.retain_hosts();
+    }
+
             .clusters
             .iter()
             .filter_map(|cluster| cluster.members.load_full())

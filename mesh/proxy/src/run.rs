@@ -15,6 +15,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{self, Receiver},
     task::{LocalSet, spawn_local},
+    time::sleep_until,
 };
 
 use crate::{
@@ -167,9 +168,19 @@ async fn leave(control: &Control, limit: Duration) {
 
 /// Applies updates as they come.
 async fn follow(control: Rc<Control>, mut updates: Receiver<Update>) {
-    while let Some(update) = updates.recv().await {
+    loop {
+        let due = control.proxy.borrow().as_ref().and_then(Proxy::settles_at);
+        let update = tokio::select! {
+            update = updates.recv() => update,
+            () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                if let Some(proxy) = &mut *control.proxy.borrow_mut() {
+                    proxy.settle();
+                }
+                continue;
+            }
+        };
         let mut proxy = control.proxy.borrow_mut();
-        let Some(proxy) = &mut *proxy else {
+        let (Some(update), Some(proxy)) = (update, &mut *proxy) else {
             return;
         };
         // Before the first complete update there is nothing to change.

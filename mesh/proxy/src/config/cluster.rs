@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
@@ -56,6 +56,8 @@ pub(crate) struct Members {
     pub(crate) service: ServiceId,
     /// TLS towards the hosts.
     pub(crate) tls: Option<Arc<ClientTls>>,
+    /// Some hosts take TLS from now on, or none any more: from then on they are spoken to so.
+    switches_at: Option<Instant>,
 }
 
 impl Members {
@@ -89,6 +91,10 @@ pub(crate) struct Host {
     pub(crate) stats: Arc<HostStats>,
     pub(crate) monitor: Arc<Monitor>,
 }
+
+/// A change between plain text and TLS takes effect after this: by then the endpoint has heard of it
+/// too, and it still takes what was spoken before.
+pub(crate) const LAG: Duration = Duration::from_secs(2);
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
@@ -159,13 +165,15 @@ impl Cluster {
         }
     }
 
-    /// Replaces the members; hosts that stay keep their pools and statistics.
+    /// Replaces the members; hosts that stay keep their pools and statistics. Whether a host is
+    /// spoken to with TLS changes a little [later](LAG) than all else: when, if so, is returned, and
+    /// the next update after that brings it about.
     pub(crate) fn update(
         &self,
         config: Arc<model::Cluster>,
         endpoints: &[model::Endpoint],
         labels: &Labels,
-    ) {
+    ) -> Option<Instant> {
         let before = self.members.load_full();
         // A repetition is no change: connections are kept as long as this is the same.
         let config = match &before {
@@ -177,25 +185,38 @@ impl Cluster {
             .is_some_and(|before| before.config.outlier_detection == config.outlier_detection);
         let known = |endpoint: &model::Endpoint| {
             let hosts = &before.as_ref()?.hosts;
-            // Connections in the clear are not for a host that takes TLS now, and the other way
-            // round: such a host is another.
-            hosts.iter().find(|host| {
-                host.address == endpoint.address && host.mutual_tls == endpoint.mutual_tls
-            })
+            hosts.iter().find(|host| host.address == endpoint.address)
         };
+        let switches = |endpoint: &model::Endpoint| {
+            known(endpoint).is_some_and(|host| host.mutual_tls != endpoint.mutual_tls)
+        };
+        let now = Instant::now();
+        let switches_at = endpoints.iter().any(switches).then(|| {
+            let put_off = before.as_ref().and_then(|before| before.switches_at);
+            put_off.unwrap_or(now + LAG)
+        });
+        let switches_at = switches_at.filter(|at| now < *at);
         let hosts: Vec<Arc<Host>> = endpoints
             .iter()
             .map(|endpoint| {
                 let peer = labels.peer(&endpoint.workload);
                 let mut host = match known(endpoint) {
-                    Some(host) => host.renewed(endpoint, peer),
-                    None => Host::new(endpoint, peer),
+                    Some(host) if switches_at.is_some() => Host {
+                        mutual_tls: host.mutual_tls,
+                        ..host.renewed(endpoint, peer)
+                    },
+                    // Connections in the clear are not for a host that takes TLS now, and the other
+                    // way round: such a host is another.
+                    Some(host) if host.mutual_tls == endpoint.mutual_tls => {
+                        host.renewed(endpoint, peer)
+                    }
+                    _ => Host::new(endpoint, peer),
                 };
                 // Other rules, another count.
                 if !same_detection {
                     host.monitor = Arc::default();
                 }
-                if endpoint.mutual_tls {
+                if host.mutual_tls {
                     host.principal = labels.principal(&endpoint.workload.identity);
                 }
                 Arc::new(host)
@@ -222,9 +243,11 @@ impl Cluster {
             config,
             hosts,
             detecting_since,
+            switches_at,
         })));
         // After the store, so that a host which a worker ejects meanwhile is seen here or there.
         self.rebalance();
+        switches_at
     }
 
     /// Makes the balancer anew, because the health of a host changed.
@@ -238,6 +261,7 @@ impl Cluster {
                 detecting_since: members.detecting_since,
                 service: members.service,
                 tls: members.tls.clone(),
+                switches_at: members.switches_at,
             }))
         });
         let Some(members) = &*self.members.load() else {
@@ -268,14 +292,16 @@ impl Cluster {
 pub(crate) struct Clusters {
     by_name: BTreeMap<Box<str>, Arc<Cluster>>,
     secrets: Arc<Secrets>,
+    /// When the first of them is due for another update, if one is.
+    pub(crate) settles_at: Option<Instant>,
 }
 
 impl Clusters {
     /// No clusters; those to come find their certificates in `secrets`.
     pub(crate) fn new(secrets: Arc<Secrets>) -> Self {
         Self {
-            by_name: BTreeMap::new(),
             secrets,
+            ..Self::default()
         }
     }
 
@@ -316,7 +342,8 @@ impl Clusters {
                 }
                 continue;
             }
-            known.update(cluster.clone(), endpoints, labels);
+            let due = known.update(cluster.clone(), endpoints, labels);
+            self.settles_at = earlier(self.settles_at, due);
         }
         self.by_name.retain(|name, cluster| {
             let exists = snapshot.clusters.contains_key(&**name);
@@ -328,7 +355,25 @@ impl Clusters {
         });
     }
 
+    /// Updates the clusters that are due; `snapshot` is what they are.
+    pub(crate) fn settle(&mut self, snapshot: &model::Snapshot, labels: &Labels) {
+        self.settles_at = None;
+        for (name, cluster) in &self.by_name {
+            let members = cluster.members.load_full();
+            let switching = members.filter(|members| members.switches_at.is_some());
+            if let (Some(members), Some(assignment)) = (switching, snapshot.endpoints.get(&**name))
+            {
+                let due = cluster.update(members.config.clone(), &assignment.endpoints, labels);
+                self.settles_at = earlier(self.settles_at, due);
+            }
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.by_name.values()
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

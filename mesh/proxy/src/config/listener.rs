@@ -1,6 +1,13 @@
 //! Listeners: which filter chain takes a connection or, behind a door, a request.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+mod before;
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use mesh_config as model;
 
@@ -12,6 +19,8 @@ use crate::{
     stats::{HttpStats, Registry, TcpStats},
     tls::{Secrets, ServerTls},
 };
+use before::Before;
+pub(crate) use before::GRACE;
 
 /// Envoy's, of TCP connections.
 const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -22,7 +31,9 @@ pub(crate) struct Listener {
     pub(crate) direction: model::TrafficDirection,
     pub(crate) accept: model::Accept,
     pub(crate) address: SocketAddr,
-    chains: Vec<Chain>,
+    chains: Arc<Vec<Chain>>,
+    /// Until its clients have heard of a change.
+    before: Option<Before>,
 }
 
 #[derive(Debug)]
@@ -178,7 +189,8 @@ impl Listener {
             direction: listener.direction,
             accept: listener.accept,
             address: listener.address,
-            chains,
+            chains: Arc::new(chains),
+            before: None,
         }
     }
 
@@ -204,7 +216,11 @@ impl Listener {
         destination: Option<&Destination>,
         hello: Option<&Hello>,
     ) -> Option<&Filter> {
-        Some(&self.find(destination, hello)?.filter)
+        let chain = self.find(destination, hello).or_else(|| {
+            self.just_before()?;
+            self.going_to(destination)
+        });
+        Some(&chain?.filter)
     }
 
     /// What takes a request. A connection that was accepted stays, even when new ones like it are
@@ -214,14 +230,17 @@ impl Listener {
         destination: Option<&Destination>,
         hello: Option<&Hello>,
     ) -> Option<&Http> {
-        let chain = self.find(destination, hello).or_else(|| {
-            let own = Destination::from(self.address);
-            let to = destination.unwrap_or(&own);
-            self.chains
-                .iter()
-                .find(|chain| chain.server_names.is_empty() && chain.goes_to(to))
-        });
+        let chain = self.find(destination, hello);
+        let chain = chain.or_else(|| self.going_to(destination));
         chain.map(|chain| chain.filter.http())
+    }
+
+    /// The first chain for a destination, however one has to speak there.
+    fn going_to(&self, destination: Option<&Destination>) -> Option<&Chain> {
+        let own = Destination::from(self.address);
+        let to = destination.unwrap_or(&own);
+        let mut chains = self.chains.iter();
+        chains.find(|chain| chain.server_names.is_empty() && chain.goes_to(to))
     }
 
     /// The TLS that ends with a chain; the outer `None`: no chain takes the connection.
@@ -230,13 +249,16 @@ impl Listener {
         destination: Option<&Destination>,
         hello: &Hello,
     ) -> Option<Option<&Arc<ServerTls>>> {
-        Some(self.find(destination, Some(hello))?.tls.as_ref())
+        let chain = self.find(destination, Some(hello));
+        let before = self.taken_before(destination, hello, chain);
+        before.or_else(|| Some(chain?.tls.as_ref()))
     }
 
     /// Whether a connection is TLS must be known before anything else.
     pub(crate) fn inspects_tls(&self) -> bool {
-        self.chains
-            .iter()
+        let chains = self.just_before().into_iter().flatten();
+        chains
+            .chain(self.chains.iter())
             .any(|chain| chain.protocol.is_some() || chain.tls.is_some())
     }
 
