@@ -48,6 +48,11 @@ pub enum Command {
     Image(ImageCommand),
     /// Say what is wrong with the resources of a cluster, or of files before they are applied
     Analyze(mesh_control::analyze::AnalyzeArgs),
+    /// Show what the proxy of a pod was told, as istioctl does: secret
+    #[command(visible_alias = "pc")]
+    ProxyConfig(mesh_control::proxy_config::ProxyConfigArgs),
+    /// Watch the requests that pass through the proxy of a pod: routes, flags, identities; --raw: the bytes of the wire
+    Tap(mesh_control::tap::TapArgs),
     /// The labs: list, start, show, check, next, watch, hint, solve, reset, goto, test, lint, export
     Lab(Box<lab_runner::LabArgs>),
     /// Run one sample service alone, without a cluster

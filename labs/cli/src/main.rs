@@ -62,6 +62,14 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Env(args) => kubeconfig::print_env(&home()?, &args),
         Command::Images(args) => catalogue::list(&home()?, &args),
         Command::Image(command) => catalogue::change(&home()?, command),
+        Command::ProxyConfig(args) => {
+            let kubeconfig = lab_place(&home()?).kubeconfig;
+            block_on(mesh_control::proxy_config::run(args, &kubeconfig))
+        }
+        Command::Tap(args) => {
+            let kubeconfig = lab_place(&home()?).kubeconfig;
+            block_on(mesh_control::tap::run(args, &kubeconfig))
+        }
         Command::Certs(args) => mesh_control::certs::run(&args),
         Command::Version => {
             println!("meshdojo {}", env!("CARGO_PKG_VERSION"));

@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 
 pub use findings::{Finding, analyze};
 
+use crate::pod_admin::client;
+
 /// Kinds of Kubernetes that are looked at, with group, version and plural.
 const KUBERNETES: [(&str, &str, &str, &str); 6] = [
     ("", "v1", "Namespace", "namespaces"),
@@ -77,7 +79,10 @@ pub struct Source {
 pub async fn run(args: AnalyzeArgs, kubeconfig: &Path) -> anyhow::Result<ExitCode> {
     let mut sources = Vec::new();
     if args.use_kube {
-        sources = in_cluster(&client(kubeconfig).await?).await?;
+        let client = client(kubeconfig)
+            .await
+            .context("--use-kube=false looks at the files alone")?;
+        sources = in_cluster(&client).await?;
     }
     for file in args.files.iter().chain(&args.more_files) {
         for source in read(file, &args.namespace)? {
@@ -117,19 +122,6 @@ fn print(output: &str, findings: &[Finding], namespace: Option<&str>) -> anyhow:
         }
     }
     Ok(())
-}
-
-async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
-    let named = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
-    let config = if named || !kubeconfig.exists() {
-        kube::Config::infer().await.context(
-            "no cluster: meshdojo up starts one; --use-kube=false looks at the files alone",
-        )?
-    } else {
-        let config = kube::config::Kubeconfig::read_from(kubeconfig)?;
-        kube::Config::from_custom_kubeconfig(config, &Default::default()).await?
-    };
-    Ok(Client::try_from(config)?)
 }
 
 async fn in_cluster(client: &Client) -> anyhow::Result<Vec<Source>> {

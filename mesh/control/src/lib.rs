@@ -22,24 +22,27 @@ mod debug;
 mod inject;
 mod jwks;
 mod metrics;
+mod pod_admin;
+pub mod proxy_config;
 mod push;
 mod registry;
 mod report;
 mod rest;
 mod serve;
+pub mod tap;
 mod watch;
 pub mod world;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use mesh_config::Secret;
 use tokio::task::JoinSet;
 
-pub use args::Args;
-use mesh_config::Secret;
-pub use compile::compile;
-
 use serve::Transport;
+
+pub use args::Args;
+pub use compile::compile;
 
 /// Namespace of the control plane; rules there hold for the whole mesh.
 pub const ROOT_NAMESPACE: &str = "istio-system";
@@ -73,14 +76,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         authenticator: authenticate::Authenticator::new(client.clone()),
         metrics: metrics.clone(),
         connections: Default::default(),
-    });
-
-    let mut tasks = JoinSet::new();
         roots: Arc::new(Secret {
             name: mesh_config::tls::MESH_ROOT.into(),
             trusted_ca: authority.roots.clone(),
             ..Secret::default()
         }),
+    });
+
+    let mut tasks = JoinSet::new();
     let ip = args.address()?;
     let at = |port| SocketAddr::new(ip, port);
     let tls = || Transport::Tls(serving.clone());

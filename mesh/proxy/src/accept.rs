@@ -12,6 +12,7 @@ use crate::{
     request::Downstream,
     socket,
     stats::istio::PrincipalId,
+    tap::{Hop, Wire},
     tls,
     worker::Worker,
 };
@@ -99,6 +100,7 @@ async fn accept(
                     principal: PrincipalId::NONE,
                     encrypted: false,
                 };
+                let stream = Wire::new(stream, Hop::Downstream, &worker.shared.tap);
                 let open = Open::new(&worker);
                 tokio::task::spawn_local(async move {
                     tls::serve(stream, connection).await;

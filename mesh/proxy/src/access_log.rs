@@ -118,6 +118,8 @@ impl Buffer {
 pub(crate) struct Entry {
     /// As it was when the request came.
     format: Arc<Format>,
+    /// Whether it becomes a line; else someone watches.
+    pub(crate) logged: bool,
     pub(crate) start: jiff::Timestamp,
     pub(crate) method: Method,
     pub(crate) path: Box<str>,
@@ -128,7 +130,7 @@ pub(crate) struct Entry {
     pub(crate) authority: Box<str>,
     pub(crate) route: Option<Arc<str>>,
     pub(crate) upstream_local: Option<SocketAddr>,
-    connection: Rc<Downstream>,
+    pub(crate) connection: Rc<Downstream>,
 }
 
 impl Entry {
@@ -136,6 +138,7 @@ impl Entry {
     pub(crate) fn new(connection: &Rc<Downstream>, method: Method, path: &str) -> Self {
         Self {
             format: connection.worker.shared.log_format.load_full(),
+            logged: true,
             start: jiff::Timestamp::now(),
             method,
             path: path.into(),

@@ -8,6 +8,7 @@ mod memory;
 pub(crate) mod prometheus;
 mod server_info;
 pub(crate) mod stats;
+mod stranger;
 
 use std::{
     borrow::Cow,
@@ -19,9 +20,10 @@ use std::{
 
 use http::{Method, StatusCode};
 
-use crate::{proxy::Proxy, serve::Page};
+use crate::{proxy::Proxy, serve::Page, tap};
 
 pub(crate) use logging::Logging;
+pub(crate) use stranger::is_stranger;
 
 /// What the outside may ask a proxy to do, and what it tells of its life.
 #[derive(Debug, Default)]
@@ -110,6 +112,11 @@ const PAGES: &[(&str, bool, &str)] = &[
         false,
         "print server stats in prometheus format",
     ),
+    (
+        "/tap",
+        false,
+        "stream requests and connections as they end; ?raw: bytes too",
+    ),
 ];
 
 /// Answers one admin request.
@@ -144,6 +151,7 @@ pub(crate) fn answer(
         "/config_dump" => server_info::config_dump(proxy, &query),
         "/server_info" => Page::json(&server_info::server_info(proxy, lifecycle.state())),
         "/certs" => Page::json(&certs::page(&proxy.shared.secrets)),
+        "/tap" => tap::page(&proxy.shared.tap, &query),
         "/memory" => Page::json(&memory::page()),
         // There is no runtime layer to look up values in, no hot restart, and nothing that is waited
         // for once there is a configuration.

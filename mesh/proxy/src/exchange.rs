@@ -6,7 +6,7 @@ use http::HeaderMap;
 use mesh_config::TrafficDirection;
 
 use crate::{
-    access_log::Entry,
+    access_log::{Entry, protocol},
     body::Replayed,
     config::{Cluster, Host},
     flags::Flags,
@@ -16,6 +16,7 @@ use crate::{
         HttpStats,
         istio::{HttpKey, PeerId, PrincipalId, Reporter, ServiceId},
     },
+    tap::{self, Ends, Event},
     worker::Worker,
 };
 
@@ -198,9 +199,46 @@ impl Exchange {
             }
         }
         if let Some(entry) = self.log.take() {
-            let line = entry.line(self, received, millis);
-            self.worker.log.write(&line);
+            if entry.logged {
+                let line = entry.line(self, received, millis);
+                self.worker.log.write(&line);
+            }
+            if self.worker.shared.tap.is_watched() {
+                self.tell(&entry, received, millis);
+            }
         }
+    }
+}
+
+impl Exchange {
+    /// Tells those who watch.
+    fn tell(&self, entry: &Entry, bytes_received: u64, duration_ms: u64) {
+        let shared = &self.worker.shared;
+        let other = shared.labels.identity(self.principal);
+        let inbound = self.direction == TrafficDirection::Inbound;
+        let ends = Ends {
+            downstream_remote_address: entry.connection.remote,
+            upstream_cluster: self.known_cluster().map(|cluster| &*cluster.name),
+            upstream_host: self.host.as_ref().map(|host| host.address),
+            source_principal: None,
+            destination_principal: None,
+        };
+        shared.tap.tell(&Event::Request(tap::Request {
+            time: tap::time(entry.start),
+            direction: tap::direction(self.direction),
+            method: entry.method.as_str(),
+            authority: &entry.authority,
+            path: &entry.path,
+            protocol: protocol(entry.version),
+            response_code: self.status,
+            response_flags: self.flags.to_string(),
+            response_code_details: &self.details,
+            route_name: entry.route.as_deref(),
+            duration_ms,
+            bytes_received,
+            bytes_sent: self.response_body_bytes,
+            ends: ends.principals(inbound, &other, &shared.node.load().workload.identity),
+        }));
     }
 }
 

@@ -12,7 +12,7 @@
 //!                                    └─ forward ─┬─ balance ─ pool, breaker ─► upstream
 //!                                                └─ retry, outlier
 //!          downstream ◄─ body ◄─ reply, rewrite, upgrade
-//!                          └─ exchange ─► stats, access_log, spans
+//!                          └─ exchange ─► stats, access_log, spans, tap
 //! ```
 //!
 //! **Threads.** The control thread holds the configuration stream, the admin interface and the
@@ -75,6 +75,7 @@ mod sniff;
 mod socket;
 mod spans;
 mod stats;
+mod tap;
 mod tcp;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ use crate::{
     socket,
     spans::{self, Span},
     stats::{Registry, istio::Labels},
+    tap::Tap,
     tls::Secrets,
     worker::Worker,
 };
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     /// Seeds the workers' randomness, for tests.
     pub(crate) seed: Option<u64>,
     pub(crate) secrets: Arc<Secrets>,
+    /// Those who watch what passes.
+    pub(crate) tap: Arc<Tap>,
 }
 
 /// What a proxy is started with.
@@ -115,6 +118,7 @@ impl Proxy {
             loopback_tcp,
             seed: options.seed,
             secrets: secrets.clone(),
+            tap: Arc::default(),
         });
         let mut proxy = Self {
             shared,
@@ -210,10 +214,6 @@ impl Proxy {
         messages
     }
 
-    /// Tells the workers which hosts are still in use.
-    fn retain_hosts(&self) {
-        let mut hosts: Vec<u32> = self
-            .config
     /// When [`Proxy::settle`] is due, if it is.
     pub(crate) fn settles_at(&self) -> Option<Instant> {
         self.config.settles_at()
@@ -225,6 +225,10 @@ impl Proxy {
         self.retain_hosts();
     }
 
+    /// Tells the workers which hosts are still in use.
+    fn retain_hosts(&self) {
+        let mut hosts: Vec<u32> = self
+            .config
             .clusters
             .iter()
             .filter_map(|cluster| cluster.members.load_full())

@@ -303,7 +303,9 @@ fn note(exchange: &mut Exchange, context: &RequestContext<'_>, parts: &request::
     let line = parts.method.as_str().len() + context.path.len() + context.query.len() + 12;
     exchange.request_header_bytes = line as u64 + conventions::wire_bytes(&parts.headers);
     let connection = context.connection;
-    if !connection.worker.shared.node.load().access_log {
+    let shared = &connection.worker.shared;
+    let logged = shared.node.load().access_log;
+    if !logged && !shared.tap.is_watched() {
         return;
     }
     let original = parts.headers.get(conventions::ORIGINAL_PATH);
@@ -312,6 +314,7 @@ fn note(exchange: &mut Exchange, context: &RequestContext<'_>, parts: &request::
         None => parts.uri.path_and_query().map_or("/", |path| path.as_str()),
     };
     let mut entry = Entry::new(connection, parts.method.clone(), path);
+    entry.logged = logged;
     entry.version = parts.version;
     entry.authority = context.authority.as_str().into();
     exchange.log = Some(Box::new(entry));

@@ -209,6 +209,10 @@ async fn serve_admin(control: &Rc<Control>, address: SocketAddr) -> anyhow::Resu
     spawn_local(serve::serve(listener, move |request| {
         let control = control.clone();
         async move {
+            if admin::is_stranger(request.headers()) {
+                let text = "this interface answers under loopback addresses and the name localhost, and no web page\n";
+                return Page::text(text.into()).status(StatusCode::FORBIDDEN);
+            }
             let (path, query) = (request.uri().path(), request.uri().query().unwrap_or(""));
             match &mut *control.proxy.borrow_mut() {
                 Some(proxy) => {

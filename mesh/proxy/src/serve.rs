@@ -4,10 +4,12 @@ use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::tap::Lines;
 
 /// Connections at one time, on all pages of one port.
 const CONNECTIONS: usize = 64;
@@ -19,7 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Page {
     status: StatusCode,
     content_type: &'static str,
-    body: Bytes,
+    body: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Whole(Bytes),
+    /// They go on for as long as the client wants them.
+    Lines(Lines),
 }
 
 impl Page {
@@ -27,7 +36,16 @@ impl Page {
         Self {
             status: StatusCode::OK,
             content_type: "text/plain; charset=UTF-8",
-            body: body.into(),
+            body: Content::Whole(body.into()),
+        }
+    }
+
+    /// JSON lines.
+    pub(crate) fn lines(lines: Lines) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: "application/x-ndjson",
+            body: Content::Lines(lines),
         }
     }
 
@@ -52,7 +70,10 @@ impl Page {
 
     #[cfg(test)]
     pub(crate) fn parts(&self) -> (u16, &str) {
-        let text = std::str::from_utf8(&self.body).expect("pages are UTF-8");
+        let text = match &self.body {
+            Content::Whole(body) => std::str::from_utf8(body).expect("pages are UTF-8"),
+            Content::Lines(_) => "",
+        };
         (self.status.as_u16(), text)
     }
 }
@@ -103,8 +124,11 @@ where
     }
 }
 
-fn respond(page: Page) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(page.body));
+fn respond(page: Page) -> Response<Either<Full<Bytes>, Lines>> {
+    let mut response = Response::new(match page.body {
+        Content::Whole(body) => Either::Left(Full::new(body)),
+        Content::Lines(lines) => Either::Right(lines),
+    });
     *response.status_mut() = page.status;
     let headers = response.headers_mut();
     headers.insert(

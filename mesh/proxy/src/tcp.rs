@@ -23,6 +23,7 @@ use crate::{
         Counter,
         istio::{PeerId, Reporter, ServiceId, TcpKey, TcpSeries},
     },
+    tap::{self, Ends, Event},
     tls::Upstream,
 };
 
@@ -230,6 +231,32 @@ impl<'a> Session<'a> {
     }
 }
 
+impl Session<'_> {
+    /// Tells those who watch.
+    fn tell(&self) {
+        let shared = &self.connection.worker.shared;
+        let other = shared.labels.identity(self.key.principal);
+        let inbound = self.key.reporter == Reporter::Destination;
+        let ends = Ends {
+            downstream_remote_address: self.connection.remote,
+            upstream_cluster: self.cluster.map(|cluster| &*cluster.name),
+            upstream_host: self.host.as_ref().map(|host| host.address),
+            source_principal: None,
+            destination_principal: None,
+        };
+        shared.tap.tell(&Event::Connection(tap::Connection {
+            time: tap::time(self.start),
+            direction: tap::direction(self.connection.listener.load().direction),
+            response_flags: self.key.flags.to_string(),
+            details: &self.details,
+            duration_ms: self.started.elapsed().as_millis() as u64,
+            bytes_received: self.received,
+            bytes_sent: self.sent,
+            ends: ends.principals(inbound, &other, &shared.node.load().workload.identity),
+        }));
+    }
+}
+
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         let worker = &self.connection.worker;
@@ -239,6 +266,9 @@ impl Drop for Session<'_> {
         }
         if self.cluster.is_some() {
             worker.shared.labels.tcp(self.key).closed.add(1);
+        }
+        if worker.shared.tap.is_watched() {
+            self.tell();
         }
         if !worker.shared.node.load().access_log {
             return;

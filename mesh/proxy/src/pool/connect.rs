@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::UpstreamError;
 use crate::{
     config::{Cluster, Host},
+    tap::{Hop, Wire},
     tls::Upstream,
     worker::Worker,
 };
@@ -37,6 +38,7 @@ pub(crate) async fn connect(
         {
             tracing::warn!(%error, cluster = &*cluster.name, "cannot set TCP keep-alive");
         }
+        let stream = Wire::new(stream, Hop::Upstream, &worker.shared.tap);
         match members.as_ref().and_then(|members| members.tls_to(host)) {
             None => Ok(Upstream::Plain(stream)),
             Some(tls) => tls.connect(stream, host.address, &cluster.stats).await,

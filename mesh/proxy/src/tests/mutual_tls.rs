@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use mesh_config::{Secret, Snapshot, tls};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use tokio::{
 };
 
 use super::harness::*;
+use crate::tap::{Event, Lines, Raw, Tap};
 
 const SERVER: &str = "spiffe://cluster.local/ns/default/sa/web";
 const CLIENT: &str = "spiffe://cluster.local/ns/default/sa/caller";
@@ -257,19 +259,147 @@ async fn a_new_certificate_takes_effect_without_a_pause() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_stops_to_offer_it_gets_plain_text_at_once() {
+async fn an_endpoint_that_stops_to_offer_it_gets_plain_text_soon() {
     let (app, server, mut client, _authority) = pair(&permissive()).await;
     assert_eq!(client.get("/1").await.status, 200);
-    let mut plain = outbound(server.address("http"), SERVER);
-    for assignment in plain.endpoints.values_mut() {
-        Arc::make_mut(assignment).endpoints[0].mutual_tls = false;
-    }
-    client.proxy.apply(plain);
+    client.proxy.apply(outbound_in_the_clear(&server));
+    // The endpoint may not have heard of it yet.
     assert_eq!(client.get("/2").await.status, 200);
+    let due = client.proxy.settles_at().unwrap();
+    tokio::time::sleep_until(due.into()).await;
+    client.proxy.settle();
+    assert_eq!(client.proxy.settles_at(), None);
+    assert_eq!(client.get("/3").await.status, 200);
     let told: Vec<bool> = app
         .seen()
         .iter()
         .map(|seen| seen.header("x-forwarded-client-cert").is_some())
         .collect();
-    assert_eq!(told, [true, false]);
+    assert_eq!(told, [true, true, false]);
+}
+
+fn outbound_in_the_clear(server: &Mesh) -> Snapshot {
+    let mut plain = outbound(server.address("http"), SERVER);
+    for assignment in plain.endpoints.values_mut() {
+        Arc::make_mut(assignment).endpoints[0].mutual_tls = false;
+    }
+    plain
+}
+
+#[tokio::test]
+async fn clients_that_have_not_heard_of_a_change_of_mode_are_served() {
+    let disabled = || vec![json!({})];
+    // From, to, and whether a client in the clear and one with TLS are served right after.
+    for (from, to, clear, encrypted) in [
+        (disabled(), strict(), true, true),
+        (strict(), disabled(), true, true),
+        (permissive(), disabled(), true, true),
+        (disabled(), permissive(), true, true),
+        // Nobody in the mesh spoke in the clear to it: that is a stranger.
+        (permissive(), strict(), false, true),
+    ] {
+        let (app, mut server, client, authority) = pair(&from).await;
+        server.proxy.apply(inbound(app.address, &to));
+        // What changes something else does not end it.
+        server.proxy.apply(inbound(app.address, &to));
+        let status = client.get("/tls").await.status;
+        assert_eq!(status == 200, encrypted, "{from:?} {to:?}: {status}");
+        let plain = Mesh::start(outbound_in_the_clear(&server));
+        equip(&plain, &authority, authority.sign(CLIENT, -60, 60));
+        let status = plain.get("/clear").await.status;
+        assert_eq!(status == 200, clear, "{from:?} {to:?}: {status}");
+    }
+    // Later it is as the mode says.
+    let (app, mut server, _client, authority) = pair(&disabled()).await;
+    server.proxy.config.grace = std::time::Duration::ZERO;
+    server.proxy.apply(inbound(app.address, &strict()));
+    let plain = Mesh::start(outbound_in_the_clear(&server));
+    equip(&plain, &authority, authority.sign(CLIENT, -60, 60));
+    assert_eq!(plain.get("/").await.status, 503);
+}
+
+/// What a watcher is told until it is enough.
+async fn gather(lines: &mut Lines, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let mut all = Vec::new();
+    let gathering = async {
+        while !enough(&all) {
+            all.extend(lines.come());
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    let done = tokio::time::timeout(std::time::Duration::from_secs(30), gathering).await;
+    assert!(done.is_ok(), "{all:?}");
+    all
+}
+
+#[tokio::test]
+async fn a_watcher_sees_who_calls_and_what_the_wire_shows() {
+    let (_app, server, client, _authority) = pair(&strict()).await;
+    let mut told = server.proxy.shared.tap.watch(None).unwrap();
+    let mut shown = client.proxy.shared.tap.watch(Some(Raw::Kind)).unwrap();
+    let request = http::Request::get("/vehicles/").header("host", "web");
+    client
+        .send(request.header("authorization", "Bearer secret"))
+        .await;
+    let come = gather(&mut told, |all| !all.is_empty()).await;
+    assert_eq!(come.len(), 1, "{come:?}");
+    let request = &come[0];
+    assert_eq!(request["event"], "request");
+    assert_eq!(request["source_principal"], CLIENT);
+    assert_eq!(
+        (&request["method"], &request["path"], &request["route_name"]),
+        (&json!("GET"), &json!("/vehicles/"), &json!("default"))
+    );
+    assert_eq!(
+        (&request["response_code"], &request["response_flags"]),
+        (&json!(200), &json!("-"))
+    );
+
+    // Both ways in the clear, and the request itself.
+    let shown = gather(&mut shown, |all| {
+        let clear = all.iter().filter(|line| line["hop"] == "downstream");
+        clear.count() == 2 && all.iter().any(|line| line["event"] == "request")
+    })
+    .await;
+    let kinds = |hop: &str| -> Vec<(String, String)> {
+        let of_hop = shown.iter().filter(|line| line["hop"] == hop);
+        of_hop
+            .map(|line| {
+                let bytes = STANDARD.decode(line["bytes"].as_str().unwrap()).unwrap();
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                (line["kind"].as_str().unwrap().to_owned(), text)
+            })
+            .collect()
+    };
+    let clear = kinds("downstream");
+    assert_eq!(clear[0].0, "HTTP request in the clear");
+    assert_eq!(clear[0].1, "GET /vehicles/ HTTP/1.1");
+    assert_eq!(clear[1].1, "HTTP/1.1 200 OK");
+    let hidden = kinds("upstream");
+    assert_eq!(hidden[0].0, "TLS handshake record: client hello");
+    assert_eq!(hidden[1].0, "TLS handshake record: server hello");
+    assert!(
+        hidden.iter().all(|(kind, _)| kind.starts_with("TLS ")),
+        "{hidden:?}"
+    );
+    assert!(!format!("{shown:?}{come:?}").contains("secret"));
+
+    assert!(server.proxy.shared.tap.is_watched());
+    drop(told);
+    assert!(!server.proxy.shared.tap.is_watched());
+}
+
+#[tokio::test]
+async fn a_watcher_that_does_not_read_loses_lines_and_learns_how_many() {
+    let tap = Arc::<Tap>::default();
+    let mut told = tap.watch(None).unwrap();
+    let event = Event::Lost { lines: 1 };
+    for _ in 0..600 {
+        tap.tell(&event);
+    }
+    assert_eq!(told.come().len(), 512);
+    tap.tell(&event);
+    let after = told.come();
+    assert_eq!(after[0], json!({ "event": "lost", "lines": 88 }));
+    assert_eq!(after.len(), 2);
 }

@@ -3,17 +3,16 @@
 
 use std::{cell::OnceCell, rc::Rc};
 
-use tokio::net::TcpStream;
-
 use crate::{
     codec,
     request::Downstream,
     sniff::{self, Rewind},
+    tap::Wire,
     tcp,
 };
 
 /// Carries a connection to its end.
-pub(crate) async fn serve(stream: TcpStream, mut connection: Downstream) {
+pub(crate) async fn serve(stream: Wire, mut connection: Downstream) {
     let listener = connection.listener.load_full();
     if !listener.inspects_tls() {
         return codec::serve(stream, Rc::new(connection)).await;
@@ -29,7 +28,8 @@ pub(crate) async fn serve(stream: TcpStream, mut connection: Downstream) {
     let Some(tls) = tls else {
         tcp::refuse(&Rc::new(connection));
         // The client sees a reset, not an orderly end.
-        let _ = socket2::SockRef::from(stream.inner()).set_linger(Some(Default::default()));
+        let _ =
+            socket2::SockRef::from(stream.inner().socket()).set_linger(Some(Default::default()));
         return;
     };
     let (Some(tls), Some(hello)) = (tls, connection.hello.get()) else {

@@ -10,11 +10,10 @@ use rustls::{
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{SecretError, Secrets, Upstream, provider, verify::Verifier};
-use crate::stats::ClusterStats;
+use crate::{stats::ClusterStats, tap::Wire};
 
 /// TLS towards the endpoints of a cluster.
 #[derive(Debug)]
@@ -84,7 +83,7 @@ impl ClientTls {
     /// Shakes hands. An error says what went wrong as Envoy says it.
     pub(crate) async fn connect(
         &self,
-        stream: TcpStream,
+        stream: Wire,
         to: SocketAddr,
         stats: &ClusterStats,
     ) -> io::Result<Upstream> {
