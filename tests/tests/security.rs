@@ -24,6 +24,9 @@ use kube::{Api, api::ListParams};
 /// A change may take this long to be seen on a busy machine; it takes some milliseconds.
 const SOON: Duration = Duration::from_secs(20);
 
+/// Clients of the mesh change between TLS and plain text so much later than servers.
+const CLIENTS_FOLLOW: Duration = Duration::from_secs(3);
+
 fn curl(args: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new("curl");
     command
@@ -103,11 +106,13 @@ async fn who_may_call_whom() -> anyhow::Result<()> {
     ensure!(page(&[&details])?.0 == "200");
     an_identity_can_be_read(&details)?;
     metrics_prove_it(&dojo).await?;
+    secrets_can_be_listed(&dojo)?;
+    a_tap_shows_the_wire(&dojo).await?;
 
     // Strict, under traffic: the mesh goes on, strangers are reset.
     let stop = Arc::new(AtomicBool::new(false));
     let reading = keep_reading(dojo.port, &stop);
-    for mode in ["STRICT", "PERMISSIVE", "STRICT"] {
+    for mode in ["STRICT", "DISABLE", "STRICT", "PERMISSIVE", "STRICT"] {
         apply(&peer_authentication("istio-system", mode))?;
         eventually(mode, SOON, async || {
             let code = curl(&[&details])?.status.code();
@@ -118,6 +123,8 @@ async fn who_may_call_whom() -> anyhow::Result<()> {
             Ok(())
         })
         .await?;
+        // Until the mesh's clients speak as the mode says.
+        tokio::time::sleep(CLIENTS_FOLLOW).await;
     }
     stop.store(true, Relaxed);
     let pages = reading
@@ -200,6 +207,73 @@ async fn metrics_prove_it(dojo: &Dojo) -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+/// `meshdojo proxy-config secret` in istioctl's columns.
+fn secrets_can_be_listed(dojo: &Dojo) -> anyhow::Result<()> {
+    let printed = dojo.meshdojo(&["proxy-config", "secret", "deploy/details-v1"])?;
+    let text = String::from_utf8_lossy(&printed.stdout);
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| {
+            line.split("  ")
+                .map(str::trim)
+                .filter(|c| !c.is_empty())
+                .collect()
+        })
+        .collect();
+    let heads = "RESOURCE NAME|TYPE|STATUS|VALID CERT|SERIAL NUMBER|NOT AFTER|NOT BEFORE";
+    ensure!(
+        rows.len() == 3
+            && rows[0].join("|") == heads
+            && rows[1][..4] == ["default", "Cert Chain", "ACTIVE", "true"]
+            && rows[2][..4] == ["ROOTCA", "CA", "ACTIVE", "true"],
+        "{text}{}",
+        String::from_utf8_lossy(&printed.stderr)
+    );
+    // The key itself is not for anyone to see.
+    let json = dojo.meshdojo(&["proxy-config", "secret", "deploy/details-v1", "-o", "json"])?;
+    let secrets: serde_json::Value = serde_json::from_slice(&json.stdout)?;
+    let hidden = "W3JlZGFjdGVkXQ==";
+    ensure!(secrets.to_string().contains(hidden), "{secrets}");
+    Ok(())
+}
+
+/// `meshdojo tap --raw`: in the clear at the application, a TLS record between the pods.
+async fn a_tap_shows_the_wire(dojo: &Dojo) -> anyhow::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let reading = keep_reading(dojo.port, &stop);
+    // Every page asks details once.
+    let shown = dojo.meshdojo(&[
+        "tap",
+        "deploy/details-v1",
+        "--raw",
+        "--count",
+        "3",
+        "--for",
+        "60",
+    ]);
+    stop.store(true, Relaxed);
+    reading
+        .join()
+        .map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    let shown = shown?;
+    let text = String::from_utf8_lossy(&shown.stdout);
+    for expected in [
+        "TLS application data record",
+        "HTTP request in the clear",
+        "|GET /details/0 H|",
+        "inbound  200 -",
+        "route=default",
+        "spiffe://cluster.local/ns/default/sa/bookinfo-productpage -> spiffe://cluster.local/ns/default/sa/bookinfo-details",
+    ] {
+        ensure!(
+            text.contains(expected),
+            "no {expected:?} in {text}{}",
+            String::from_utf8_lossy(&shown.stderr)
+        );
+    }
+    Ok(())
 }
 
 async fn tokens_are_checked(file: &Path, details: &str) -> anyhow::Result<()> {
