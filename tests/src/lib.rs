@@ -5,3 +5,4 @@ pub mod browser;
 pub mod dojo;
 pub mod envoy;
 pub mod kubectl;
+pub mod namespaces;

@@ -54,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mesh-api", &[]),
     ("mesh-config", &[]),
     ("mesh-proxy", &["mesh-config"]),
+    ("mesh-redirect", &[]),
     ("mesh-control", &["mesh-api", "mesh-config"]),
     ("k8s-embedded", &[]),
     ("lab-runner", &[]),

@@ -261,6 +261,7 @@ fn everything() -> Snapshot {
             aggression: 1.0,
             min_weight_percent: 10.0,
         }),
+        source_addresses: vec!["127.0.0.6".parse().unwrap(), "::6".parse().unwrap()],
         service: Some(ServiceRef {
             host: text("a"),
             name: text("a"),

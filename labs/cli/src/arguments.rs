@@ -43,11 +43,13 @@ pub enum Command {
     Env(NameArgs),
     /// List the images that pods can name
     Images(ImagesArgs),
-    /// Change what an image stands for
+    /// Change what an image stands for, or save the image for other clusters
     #[command(subcommand)]
     Image(ImageCommand),
     /// Say what is wrong with the resources of a cluster, or of files before they are applied
     Analyze(mesh_control::analyze::AnalyzeArgs),
+    /// Add sidecars to the manifests of a file, as the webhook does to pods
+    KubeInject(mesh_control::kube_inject::KubeInjectArgs),
     /// Show what the proxy of a pod was told, as istioctl does: secret
     #[command(visible_alias = "pc")]
     ProxyConfig(mesh_control::proxy_config::ProxyConfigArgs),
@@ -78,6 +80,9 @@ pub enum Command {
     /// The mesh proxy (runs in pods)
     #[command(hide = true)]
     Proxy(mesh_proxy::Args),
+    /// Redirects a pod's connections to its sidecar (runs in pods of a real cluster)
+    #[command(hide = true, name = "istio-iptables")]
+    IstioIptables(mesh_redirect::Args),
     /// The mesh control plane (runs in a pod)
     #[command(hide = true)]
     Control(mesh_control::Args),
@@ -312,6 +317,8 @@ pub enum ImageCommand {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Write the image that clusters run as one file (an OCI archive): meshdojo image save meshdojo.tar, then kind load image-archive meshdojo.tar
+    Save(k8s_image::SaveArgs),
 }
 
 /// How to print.

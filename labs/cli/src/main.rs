@@ -61,7 +61,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Kubeconfig(args) => kubeconfig::print_path(&home()?, &args),
         Command::Env(args) => kubeconfig::print_env(&home()?, &args),
         Command::Images(args) => catalogue::list(&home()?, &args),
-        Command::Image(command) => catalogue::change(&home()?, command),
+        Command::Image(command) => catalogue::image(&home()?, command),
+        Command::KubeInject(args) => mesh_control::kube_inject::run(&args),
         Command::ProxyConfig(args) => {
             let kubeconfig = lab_place(&home()?).kubeconfig;
             block_on(mesh_control::proxy_config::run(args, &kubeconfig))
@@ -86,6 +87,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Service(service) => block_on(service.run()),
         Command::Proxy(args) => block_on(mesh_proxy::run(args)),
+        Command::IstioIptables(args) => Ok(mesh_redirect::run(&args)?),
         Command::Control(args) => logged(mesh_control::run(args)),
         Command::Cluster(args) => cluster::run(args),
         Command::ContainerShim { arguments } => Ok(k8s_embedded::runtime::shim::run(arguments)?),

@@ -1,6 +1,10 @@
 //! Where requests go: clusters and their endpoints.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +91,11 @@ pub struct Cluster {
     /// How long a new connection may take; Istio's default is 10 s.
     #[serde(with = "crate::duration")]
     pub connect_timeout: Duration,
+    /// Addresses that connections to it leave from: the first of the family that is dialled, or what
+    /// the system chooses. Sidecars reach their own workload from 127.0.0.6 and ::6, as Istio's do,
+    /// which the kernel's redirection leaves alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_addresses: Vec<IpAddr>,
     /// The service it belongs to; absent for passthrough clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
@@ -122,6 +131,7 @@ impl Cluster {
             lb_policy: LbPolicy::default(),
             protocol: UpstreamProtocol::default(),
             connect_timeout: Duration::from_secs(10),
+            source_addresses: Vec::new(),
             service: None,
             circuit_breakers: CircuitBreakers::default(),
             connections: ConnectionOptions::default(),

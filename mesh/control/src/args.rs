@@ -38,9 +38,22 @@ pub struct Args {
     #[arg(long, env = "DEFAULT_WORKLOAD_CERT_TTL", default_value = "24h", value_parser = certificate_life)]
     pub workload_cert_ttl: std::time::Duration,
 
+    /// What is injected.
+    #[command(flatten)]
+    pub injection: InjectionArgs,
+}
+
+/// What the injector adds to pods.
+#[derive(Clone, Debug, clap::Args)]
+pub struct InjectionArgs {
     /// Image of the sidecars that are injected.
     #[arg(long, env = "PROXY_IMAGE", default_value = concat!("istio/proxyv2:", env!("CARGO_PKG_VERSION")))]
     pub proxy_image: String,
+
+    /// Sidecars are init containers that go on running, which Kubernetes 1.29 and later have. Without,
+    /// they are containers like the others; a pod's annotation sidecar.istio.io/nativeSidecar decides for it.
+    #[arg(long, env = "ENABLE_NATIVE_SIDECARS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub native_sidecars: bool,
 }
 
 /// From ten seconds to Istio's limit of ninety days.

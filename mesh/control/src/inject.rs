@@ -2,19 +2,27 @@
 //!
 //! ```text
 //! AdmissionReview ─► decide (labels, annotations, namespace) ─► patch ─► JSONPatch
+//! files (kube_inject) ─┘                                         ├─ redirect: istio-init
+//!                                                                ├─ sidecar: istio-proxy
 //!                                                                └─ probes: through the agent
 //! ```
 //!
 //! The sidecar is a native one: the init container `istio-proxy` with `restartPolicy: Always`, so it
-//! starts before the application and stops after it. Nothing redirects connections yet: there is no
-//! `istio-init`. The annotation `embedded.meshdojo.dev/door` tells the embedded cluster which
-//! container is the way out; on other clusters redirection comes with a later stage.
+//! starts before the application and stops after it. Where Kubernetes is too old for that, it is the
+//! first container, and the application waits for it. Before it `istio-init` has the kernel bring the
+//! pod's connections to it; on the embedded cluster that does nothing, because there the annotation
+//! `embedded.meshdojo.dev/door` tells which container is the way in and out.
 
+mod annotations;
 mod certificate;
 mod decide;
+pub mod kube_inject;
 mod patch;
 mod probes;
+mod redirect;
+mod sidecar;
 mod webhook;
 
+pub(crate) use annotations::not_carried_out;
 pub(crate) use certificate::serving;
 pub(crate) use webhook::{router, trust};

@@ -21,6 +21,7 @@ pub mod compile;
 mod debug;
 mod inject;
 mod jwks;
+mod leader;
 mod metrics;
 mod pod_admin;
 pub mod proxy_config;
@@ -41,8 +42,9 @@ use tokio::task::JoinSet;
 
 use serve::Transport;
 
-pub use args::Args;
+pub use args::{Args, InjectionArgs};
 pub use compile::compile;
+pub use inject::kube_inject;
 
 /// Namespace of the control plane; rules there hold for the whole mesh.
 pub const ROOT_NAMESPACE: &str = "istio-system";
@@ -57,6 +59,9 @@ pub(crate) fn identity(namespace: &str, service_account: &str) -> String {
 
 /// The installation may still be in progress when we start, and may be repaired later.
 const TRUST_EVERY: Duration = Duration::from_secs(60);
+
+/// An API server that is away must not hold up our end.
+const RESIGN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs the control plane until it is told to stop (SIGTERM, SIGINT).
 ///
@@ -96,7 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .merge(ca::router(signer))
         .merge(rest::router(hub.clone()));
     let monitoring = debug::router(hub);
-    let webhooks = inject::router(args.proxy_image.clone(), metrics.clone());
+    let webhooks = inject::router(args.injection.clone(), metrics.clone());
     serve::listen(
         &mut tasks,
         "webhooks",
@@ -141,19 +146,26 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (keys, changes) = watch::start(&client, &mut tasks);
     tasks.spawn(jwks::follow(versions.clone(), keys));
     tasks.spawn(registry::run(changes, to, metrics));
-    tasks.spawn(report::publish(client.clone(), versions));
+    let (leads, leading) = tokio::sync::watch::channel(false);
+    let name = args.identity();
+    tasks.spawn(leader::campaign(client.clone(), name.clone(), leads));
+    tasks.spawn(report::publish(client.clone(), versions, leading));
     tasks.spawn(ca::publish(client.clone(), authority.roots.clone()));
-    tasks.spawn(keep_trust(client, authority.roots.clone()));
+    tasks.spawn(keep_trust(client.clone(), authority.roots.clone()));
 
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        result = tokio::signal::ctrl_c() => Ok(result?),
-        ended = tasks.join_next() => Err(match ended {
+        _ = terminate.recv() => {}
+        result = tokio::signal::ctrl_c() => result?,
+        ended = tasks.join_next() => return Err(match ended {
             Some(Err(error)) => anyhow::anyhow!("a task of the control plane failed: {error}"),
             _ => anyhow::anyhow!("a task of the control plane ended"),
         }),
     }
+    tasks.shutdown().await;
+    // Without an answer the next leader waits a little longer.
+    let _ = tokio::time::timeout(RESIGN_WITHIN, leader::resign(client, &name)).await;
+    Ok(())
 }
 
 async fn keep_trust(client: kube::Client, authority: String) {

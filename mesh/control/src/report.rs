@@ -62,7 +62,7 @@ impl Message {
         }
     }
 
-    fn not_carried_out(text: String) -> Self {
+    pub(crate) fn not_carried_out(text: String) -> Self {
         Self::warning("DOJO0001", "NotCarriedOut", text)
     }
 }

@@ -87,6 +87,7 @@ async fn accept(
                 // Without it answers wait for acknowledgements; failing to set it harms nothing.
                 let _ = stream.set_nodelay(true);
                 let local = stream.local_addr().unwrap_or(SocketAddr::from(([0; 4], 0)));
+                let (remote, local) = (socket::unmapped(remote), socket::unmapped(local));
                 let redirected = listener.load().accept == Accept::Redirected;
                 let original = redirected.then(|| socket::original_destination(&stream));
                 let connection = Downstream {

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -225,9 +225,16 @@ async fn serve_admin(control: &Rc<Control>, address: SocketAddr) -> anyhow::Resu
     Ok(())
 }
 
+/// On all addresses of a pod that is alone with them; on its own where pods share the loopback
+/// interface.
 async fn serve_agent(control: &Rc<Control>, pod: IpAddr) -> anyhow::Result<()> {
+    let address = if pod.is_loopback() {
+        pod
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    };
     for port in [15020, 15021, 15090] {
-        let listener = serve::bind(SocketAddr::new(pod, port)).await?;
+        let listener = serve::bind(SocketAddr::new(address, port)).await?;
         let control = control.clone();
         spawn_local(serve::serve(listener, move |request| {
             let control = control.clone();

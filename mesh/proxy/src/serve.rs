@@ -9,7 +9,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::tap::Lines;
+use crate::{socket, tap::Lines};
 
 /// Connections at one time, on all pages of one port.
 const CONNECTIONS: usize = 64;
@@ -80,8 +80,8 @@ impl Page {
 
 /// Binds a port of the proxy's own.
 pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
+    socket::listen(address, false)
+        .and_then(TcpListener::from_std)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot bind {address}: {error}")))
 }
 

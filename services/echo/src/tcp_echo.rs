@@ -30,6 +30,9 @@ pub struct Args {
     /// The word before each line.
     #[arg(value_name = "WORD", default_value = "hello")]
     pub prefix: String,
+    /// Say this line first, as mail servers and databases do.
+    #[arg(long, value_name = "LINE")]
+    pub greeting: Option<String>,
     /// The version, shown in traces.
     #[arg(long, env = "SERVICE_VERSION", default_value = "v1")]
     pub version: String,
@@ -48,13 +51,16 @@ impl Args {
         let identity = Identity::new("tcp-echo", &self.version);
         let client = dojo_kit::client::client(own).context("cannot set up the HTTP client")?;
         let telemetry = telemetry::init(&self.telemetry, &identity, &client)?;
-        let prefix: Arc<str> = self.prefix.into();
+        let words = Arc::new(Words {
+            greeting: self.greeting.map(|line| line + "\n"),
+            prefix: self.prefix,
+        });
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for address in self.listen {
             let address = address.resolve(own);
             let listener = server::bind(address).await?;
-            tracing::info!("listening on {address}, prefix: {prefix}");
-            tokio::spawn(serve(listener, prefix.clone(), slots.clone()));
+            tracing::info!("listening on {address}, prefix: {}", words.prefix);
+            tokio::spawn(serve(listener, words.clone(), slots.clone()));
         }
         server::stop_signal()
             .context("cannot listen for signals")?
@@ -64,13 +70,24 @@ impl Args {
     }
 }
 
-/// Serves connections for ever.
-async fn serve(listener: TcpListener, prefix: Arc<str>, slots: Arc<Semaphore>) {
-    connections::serve(listener, slots, |stream| echo(stream, prefix.clone())).await;
+/// What is said.
+struct Words {
+    /// Before anything is asked.
+    greeting: Option<String>,
+    /// Before each line.
+    prefix: String,
 }
 
-async fn echo(mut stream: TcpStream, prefix: Arc<str>) -> std::io::Result<()> {
+/// Serves connections for ever.
+async fn serve(listener: TcpListener, words: Arc<Words>, slots: Arc<Semaphore>) {
+    connections::serve(listener, slots, |stream| echo(stream, words.clone())).await;
+}
+
+async fn echo(mut stream: TcpStream, words: Arc<Words>) -> std::io::Result<()> {
     let (read, mut write) = stream.split();
+    if let Some(greeting) = &words.greeting {
+        timeout(IDLE, write.write_all(greeting.as_bytes())).await??;
+    }
     let mut reader = BufReader::new(read);
     let mut line = Vec::new();
     loop {
@@ -85,7 +102,7 @@ async fn echo(mut stream: TcpStream, prefix: Arc<str>) -> std::io::Result<()> {
             return Ok(());
         }
         tracing::info!("request: {}", String::from_utf8_lossy(&line).trim_end());
-        let answer = [prefix.as_bytes(), b" ", &line].concat();
+        let answer = [words.prefix.as_bytes(), b" ", &line].concat();
         timeout(IDLE, write.write_all(&answer)).await??;
         tracing::info!("response: {}", String::from_utf8_lossy(&answer).trim_end());
     }
@@ -96,27 +113,31 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    async fn connected(prefix: &str) -> TcpStream {
+    async fn connected(greeting: Option<&str>) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let slots = Arc::new(Semaphore::new(2));
-        tokio::spawn(serve(listener, prefix.into(), slots));
+        let words = Words {
+            greeting: greeting.map(Into::into),
+            prefix: "one".into(),
+        };
+        tokio::spawn(serve(listener, words.into(), slots));
         TcpStream::connect(address).await.expect("connected")
     }
 
     #[tokio::test]
-    async fn lines_come_back_with_the_word_before_them() {
-        let mut stream = connected("one").await;
+    async fn a_greeting_comes_first_and_lines_come_back_with_the_word_before_them() {
+        let mut stream = connected(Some("ready\n")).await;
         stream.write_all(b"hello\nworld\n").await.expect("sent");
         stream.shutdown().await.expect("closed");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
-        assert_eq!(answer, "one hello\none world\n");
+        assert_eq!(answer, "ready\none hello\none world\n");
     }
 
     #[tokio::test]
     async fn a_line_without_end_is_given_up() {
-        let mut stream = connected("one").await;
+        let mut stream = connected(None).await;
         let long = vec![b'x'; 2 * MAX_LINE as usize];
         // The other side may close before all is sent.
         let _ = stream.write_all(&long).await;

@@ -1,6 +1,6 @@
 //! `envoy.config.cluster.v3.Cluster` and `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::{Value, json};
 
@@ -54,6 +54,16 @@ pub fn cluster(cluster: &Cluster) -> Value {
     const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     message["typed_extension_protocol_options"] =
         json!({ OPTIONS: super::any(OPTIONS, http_protocol_options(cluster)) });
+    if let Some((first, others)) = cluster.source_addresses.split_first() {
+        let socket = |source: &IpAddr| json!({ "address": source.to_string(), "port_value": 0 });
+        let extra = others
+            .iter()
+            .map(|source| json!({ "address": socket(source) }));
+        message["upstream_bind_config"] = json!({
+            "source_address": socket(first),
+            "extra_source_addresses": extra.collect::<Vec<_>>(),
+        });
+    }
     if let Some(service) = &cluster.service {
         message["metadata"] = json!({ "filter_metadata": { "istio": { "services": [service] } } });
     }

@@ -29,7 +29,10 @@ pub(super) fn look(sources: &[Source], compiler: &Compiler) -> Vec<(Id, Message)
     let injected = namespaces(sources, &mut found);
     for Source { object, .. } in sources {
         match object["kind"].as_str().unwrap_or_default() {
-            "Pod" => found.extend(pod(object, &injected)),
+            "Pod" => {
+                found.extend(pod(object, &injected));
+                found.extend(annotations(object));
+            }
             "Service" => found.extend(unnamed_ports(object)),
             _ => {}
         }
@@ -111,6 +114,19 @@ fn pod(object: &Value, injected: &BTreeMap<String, bool>) -> Option<(Id, Message
         id.1, id.2
     );
     Some((id, Message::warning("IST0103", "PodMissingProxy", text)))
+}
+
+/// What a pod asks of the injector in vain.
+fn annotations(object: &Value) -> Vec<(Id, Message)> {
+    let annotations = object["metadata"]["annotations"].as_object();
+    let annotations = annotations.into_iter().flatten();
+    let texts = annotations
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect();
+    crate::inject::not_carried_out(&texts)
+        .into_iter()
+        .map(|text| (id(object), Message::not_carried_out(text)))
+        .collect()
 }
 
 fn unnamed_ports(object: &Value) -> Vec<(Id, Message)> {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -27,6 +27,13 @@ use crate::world::{Pod, Protocol, Service, ServicePort, TargetPort};
 
 /// Istio's port of redirected inbound traffic.
 const INBOUND_PORT: u16 = 15006;
+
+/// Where a sidecar's connections to its own workload leave from: addresses of the loopback interface
+/// by which the kernel knows not to redirect them again.
+const OWN_SOURCES: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
+    IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
+];
 
 /// The proxy's own ports, which are never the workload's.
 const OWN_PORTS: [u16; 7] = [15000, 15001, 15004, 15006, 15020, 15021, 15090];
@@ -53,6 +60,12 @@ pub(super) fn inbound(
         Interception::Redirect => proxy.address,
         Interception::None => return,
     };
+    let redirected = proxy.interception == Interception::Redirect;
+    let sources = if redirected {
+        OWN_SOURCES.into()
+    } else {
+        Vec::new()
+    };
     let authorization = authorization::http(compiler, pod);
     let rbac = authorization::tcp(compiler, pod);
     let passed_on = |cluster: &str| TcpProxy {
@@ -64,7 +77,16 @@ pub(super) fn inbound(
         let policy = policy(compiler, &port, pod);
         let mut tcp = passed_on(&names::inbound(number));
         tcp_proxy(&policy, &mut tcp);
-        add_cluster(&policy, number, &port, workload_at, pod, snapshot);
+        let cluster = Cluster {
+            source_addresses: sources.clone(),
+            ..to_workload(&policy, number, &port)
+        };
+        let address = SocketAddr::new(workload_at, port.at.unwrap_or(number));
+        add_cluster(
+            cluster,
+            Endpoint::new(address, pod.workload.clone()),
+            snapshot,
+        );
         let filter = add_routes(number, &port, &authorization, &tcp, snapshot);
         let mode = peer_authentication::mode(compiler, pod, number);
         let of_port: Vec<FilterChain> = transports(mode, port.protocol)
@@ -95,7 +117,7 @@ pub(super) fn inbound(
             };
             snapshot.listeners.insert(name, Arc::new(listener));
         };
-    if proxy.interception == Interception::Redirect {
+    if redirected {
         let name = names::INBOUND_PASSTHROUGH_CLUSTER;
         let mut chains: Vec<_> = chains.into_iter().flat_map(|(_, chains)| chains).collect();
         chains.push(FilterChain {
@@ -114,7 +136,10 @@ pub(super) fn inbound(
         );
         snapshot.clusters.insert(
             name.into(),
-            Arc::new(serviceless(name, Discovery::OriginalDst)),
+            Arc::new(Cluster {
+                source_addresses: sources,
+                ..serviceless(name, Discovery::OriginalDst)
+            }),
         );
     } else {
         for (number, chains) in chains {
@@ -200,31 +225,25 @@ fn policy<'a>(compiler: &'a Compiler, port: &Port<'a>, pod: &Pod) -> Policy<'a> 
     }
 }
 
-fn add_cluster(
-    policy: &Policy<'_>,
-    number: u16,
-    port: &Port<'_>,
-    workload_at: IpAddr,
-    pod: &Pod,
-    snapshot: &mut Snapshot,
-) {
-    let name = names::inbound(number);
+fn to_workload(policy: &Policy<'_>, number: u16, port: &Port<'_>) -> Cluster {
     let spoken = upstream_protocol(port.protocol);
     let mut cluster = Cluster {
         lb_policy: LbPolicy::RoundRobin,
         protocol: spoken,
         service: port.service.map(|(service, _)| service_ref(service)),
-        ..Cluster::new(&name, Discovery::Eds)
+        ..Cluster::new(&names::inbound(number), Discovery::Eds)
     };
-    let at = port.at.unwrap_or(number);
     policy.apply(&mut cluster);
     // What the workload speaks is not for its callers to change.
     cluster.protocol = spoken;
-    let address = SocketAddr::new(workload_at, at);
-    let endpoint = Endpoint::new(address, pod.workload.clone());
+    cluster
+}
+
+fn add_cluster(cluster: Cluster, workload: Endpoint, snapshot: &mut Snapshot) {
+    let name = cluster.name.clone();
     let assignment = ClusterLoadAssignment {
         cluster_name: name.clone(),
-        endpoints: vec![endpoint],
+        endpoints: vec![workload],
     };
     snapshot.clusters.insert(name.clone(), Arc::new(cluster));
     snapshot.endpoints.insert(name, Arc::new(assignment));

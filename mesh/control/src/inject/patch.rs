@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::{Map, Value, json};
 
-use super::probes::{AGENT_PORT, rewrite};
+use super::{
+    probes::{AGENT_PORT, rewrite},
+    redirect::init_container,
+    sidecar::{TOKEN_VOLUME, sidecar, token_volume},
+};
 use crate::{
-    authenticate::AUDIENCE,
+    InjectionArgs,
     compile::TLS_MODE_LABEL,
     world::{PROXY_CONTAINER, owner},
 };
 
 /// Port of the way out, for clusters that do not redirect connections.
 const DOOR_PORT: u16 = 15001;
-const READINESS_PORT: u16 = 15021;
-const TOKEN_VOLUME: &str = "istio-token";
 
 /// The pod runs a proxy, by whoever it was added.
 pub(super) fn has_proxy(pod: &Pod) -> bool {
@@ -26,8 +28,17 @@ pub(super) fn has_proxy(pod: &Pod) -> bool {
         .any(|c| c.name == PROXY_CONTAINER)
 }
 
-/// The changes that add the sidecar. Each field is replaced as a whole where it was there.
-pub(super) fn patch(pod: &Pod, image: &str) -> Vec<Value> {
+/// The changes that add the sidecar, as a JSONPatch.
+pub(super) fn patch(pod: &Pod, settings: &InjectionArgs) -> Vec<Value> {
+    // `add` on an object's member replaces what was there.
+    changes(pod, settings)
+        .into_iter()
+        .map(|(path, value)| json!({ "op": "add", "path": path, "value": value }))
+        .collect()
+}
+
+/// The fields that the sidecar changes, each as a whole.
+pub(super) fn changes(pod: &Pod, settings: &InjectionArgs) -> Vec<(&'static str, Value)> {
     let spec = pod.spec.clone().unwrap_or_default();
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
@@ -48,30 +59,62 @@ pub(super) fn patch(pod: &Pod, image: &str) -> Vec<Value> {
         .first()
         .map(|container| container.name.clone())
         .unwrap_or_default();
-
-    let mut changed = vec![("/spec/containers", json!(containers))];
-    let sidecar = sidecar(pod, image, &originals, &annotations);
-    let inits = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .map(|container| json!(container));
-    changed.push((
-        "/spec/initContainers",
-        std::iter::once(sidecar).chain(inits).collect(),
-    ));
-    let volumes = spec.volumes.iter().flatten().map(|volume| json!(volume));
-    changed.push(("/spec/volumes", volumes.chain([token_volume()]).collect()));
-    changed.push(("/metadata/labels", json!(self::labels(pod, labels))));
-    changed.push((
-        "/metadata/annotations",
-        json!(self::annotations(annotations, &app)),
-    ));
-    // `add` on an object's member replaces what was there.
-    changed
+    let native = on("sidecar.istio.io/nativeSidecar", settings.native_sidecars);
+    let sidecar = sidecar(pod, &settings.proxy_image, native, &originals, &annotations);
+    let (first, beside) = if native {
+        (Some(sidecar), None)
+    } else {
+        (None, Some(sidecar))
+    };
+    // The proxy comes before everything that needs the network, but after the kernel's rules.
+    let added: Vec<Value> = init_container(&settings.proxy_image, &annotations)
         .into_iter()
-        .map(|(path, value)| json!({ "op": "add", "path": path, "value": value }))
-        .collect()
+        .chain(first)
+        .collect();
+    let status = status(&added, beside.as_ref());
+    let own = |containers: &[Container]| -> Vec<Value> {
+        containers
+            .iter()
+            .map(|container| json!(container))
+            .collect()
+    };
+    let inits = spec.init_containers.unwrap_or_default();
+    let volumes = spec.volumes.iter().flatten().map(|volume| json!(volume));
+    vec![
+        (
+            "/spec/containers",
+            beside.into_iter().chain(own(&containers)).collect(),
+        ),
+        (
+            "/spec/initContainers",
+            added.into_iter().chain(own(&inits)).collect(),
+        ),
+        ("/spec/volumes", volumes.chain([token_volume()]).collect()),
+        ("/metadata/labels", json!(self::labels(pod, labels))),
+        (
+            "/metadata/annotations",
+            json!(self::annotations(annotations, &app, &status)),
+        ),
+    ]
+}
+
+/// What was injected, for those who want to take it out again.
+fn status(inits: &[Value], container: Option<&Value>) -> Value {
+    let names = |containers: &[Value]| -> Value {
+        let names: Vec<_> = containers.iter().map(|c| c["name"].clone()).collect();
+        if names.is_empty() {
+            Value::Null
+        } else {
+            json!(names)
+        }
+    };
+    json!({
+        "initContainers": names(inits),
+        "containers": names(container.map_or(&[], std::slice::from_ref)),
+        "volumes": [TOKEN_VOLUME],
+        "imagePullSecrets": null,
+        "revision": "default",
+    })
 }
 
 fn labels(pod: &Pod, mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -103,14 +146,11 @@ fn labels(pod: &Pod, mut labels: BTreeMap<String, String>) -> BTreeMap<String, S
     labels
 }
 
-fn annotations(mut annotations: BTreeMap<String, String>, app: &str) -> BTreeMap<String, String> {
-    let status = json!({
-        "initContainers": [PROXY_CONTAINER],
-        "containers": null,
-        "volumes": [TOKEN_VOLUME],
-        "imagePullSecrets": null,
-        "revision": "default",
-    });
+fn annotations(
+    mut annotations: BTreeMap<String, String>,
+    app: &str,
+    status: &Value,
+) -> BTreeMap<String, String> {
     for (name, value) in [
         ("sidecar.istio.io/status", status.to_string()),
         ("istio.io/rev", "default".into()),
@@ -135,100 +175,18 @@ fn annotations(mut annotations: BTreeMap<String, String>, app: &str) -> BTreeMap
     annotations
 }
 
-fn sidecar(
-    pod: &Pod,
-    image: &str,
-    originals: &Map<String, Value>,
-    annotations: &BTreeMap<String, String>,
-) -> Value {
-    let own = |name: &str, default: &str| {
-        annotations
-            .get(name)
-            .map_or(default, String::as_str)
-            .to_owned()
-    };
-    let field = |path: &str| json!({ "fieldRef": { "fieldPath": path } });
-    let mut env = vec![
-        json!({ "name": "POD_NAME", "valueFrom": field("metadata.name") }),
-        json!({ "name": "POD_NAMESPACE", "valueFrom": field("metadata.namespace") }),
-        json!({ "name": "INSTANCE_IP", "valueFrom": field("status.podIP") }),
-        json!({ "name": "SERVICE_ACCOUNT", "valueFrom": field("spec.serviceAccountName") }),
-        json!({ "name": "ISTIO_META_WORKLOAD_NAME",
-                "value": owner(&pod.metadata, pod.metadata.labels.as_ref().unwrap_or(&BTreeMap::new())) }),
-    ];
-    if !originals.is_empty() {
-        env.push(
-            json!({ "name": "ISTIO_KUBE_APP_PROBERS", "value": json!(originals).to_string() }),
-        );
-    }
-    if annotations
-        .get("prometheus.io/scrape")
-        .is_some_and(|scrape| scrape == "true")
-    {
-        let of_app = json!({
-            "scrape": "true",
-            "path": own("prometheus.io/path", ""),
-            "port": own("prometheus.io/port", ""),
-        });
-        env.push(json!({ "name": "ISTIO_PROMETHEUS_ANNOTATIONS", "value": of_app.to_string() }));
-    }
-    let ready = |period: i32, failures: i32| {
-        json!({
-            "httpGet": { "path": "/healthz/ready", "port": READINESS_PORT },
-            "periodSeconds": period,
-            "timeoutSeconds": 3,
-            "failureThreshold": failures,
-        })
-    };
-    json!({
-        "name": PROXY_CONTAINER,
-        "image": own("sidecar.istio.io/proxyImage", image),
-        "restartPolicy": "Always",
-        "args": ["proxy", "sidecar"],
-        "ports": [{ "name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP" }],
-        "env": env,
-        "resources": {
-            "requests": {
-                "cpu": own("sidecar.istio.io/proxyCPU", "100m"),
-                "memory": own("sidecar.istio.io/proxyMemory", "128Mi"),
-            },
-            "limits": {
-                "cpu": own("sidecar.istio.io/proxyCPULimit", "2"),
-                "memory": own("sidecar.istio.io/proxyMemoryLimit", "1Gi"),
-            },
-        },
-        "startupProbe": ready(1, 600),
-        "readinessProbe": ready(15, 4),
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "capabilities": { "drop": ["ALL"] },
-            "privileged": false,
-            "readOnlyRootFilesystem": true,
-            "runAsGroup": 1337,
-            "runAsNonRoot": true,
-            "runAsUser": 1337,
-        },
-        "volumeMounts": [{ "name": TOKEN_VOLUME, "mountPath": "/var/run/secrets/tokens" }],
-    })
-}
-
-fn token_volume() -> Value {
-    json!({
-        "name": TOKEN_VOLUME,
-        "projected": { "sources": [
-            { "serviceAccountToken": { "audience": AUDIENCE, "expirationSeconds": 43200, "path": "istio-token" } },
-        ] },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn injected(pod: Value) -> Value {
         let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
+        let settings = InjectionArgs {
+            proxy_image: "istio/proxyv2:1".into(),
+            native_sidecars: true,
+        };
         let patch: json_patch::Patch =
-            serde_json::from_value(json!(patch(&typed, "istio/proxyv2:1"))).unwrap();
+            serde_json::from_value(json!(patch(&typed, &settings))).unwrap();
         let mut pod = pod;
         json_patch::patch(&mut pod, &patch).unwrap();
         pod
@@ -253,7 +211,10 @@ mod tests {
                 .map(|item| item["name"].as_str().unwrap().to_owned())
                 .collect()
         };
-        assert_eq!(names("/spec/initContainers"), ["istio-proxy", "first"]);
+        assert_eq!(
+            names("/spec/initContainers"),
+            ["istio-init", "istio-proxy", "first"]
+        );
         assert_eq!(names("/spec/containers"), ["reviews"]);
         assert_eq!(names("/spec/volumes"), ["data", "istio-token"]);
         assert_eq!(pod["metadata"]["annotations"]["keep"], "me");
@@ -273,9 +234,28 @@ mod tests {
             pod["metadata"]["labels"]["service.istio.io/canonical-revision"],
             "v1"
         );
-        let sidecar = &pod["spec"]["initContainers"][0];
+        let sidecar = &pod["spec"]["initContainers"][1];
         assert_eq!(sidecar["restartPolicy"], "Always");
         assert_eq!(sidecar["args"][1], "sidecar");
+    }
+
+    #[test]
+    fn an_ordinary_sidecar_holds_the_application_until_it_is_ready() {
+        let pod = injected(json!({
+            "metadata": { "annotations": { "sidecar.istio.io/nativeSidecar": "false" } },
+            "spec": { "containers": [{ "name": "web", "image": "x" }] },
+        }));
+        let containers = &pod["spec"]["containers"];
+        assert_eq!(containers[0]["name"], "istio-proxy");
+        assert_eq!(containers[1]["name"], "web");
+        assert!(containers[0].get("restartPolicy").is_none());
+        assert!(containers[0]["lifecycle"]["postStart"]["exec"].is_object());
+        let inits = pod["spec"]["initContainers"].as_array().unwrap();
+        assert_eq!(inits.len(), 1);
+        let status = pod["metadata"]["annotations"]["sidecar.istio.io/status"].as_str();
+        let status: Value = serde_json::from_str(status.unwrap()).unwrap();
+        assert_eq!(status["containers"], json!(["istio-proxy"]));
+        assert_eq!(status["initContainers"], json!(["istio-init"]));
     }
 
     #[test]
@@ -299,7 +279,7 @@ mod tests {
         assert_eq!(web["readinessProbe"]["periodSeconds"], 7);
         assert_eq!(web["livenessProbe"]["exec"]["command"][0], "true");
         assert!(web["startupProbe"].get("tcpSocket").is_none());
-        let env = pod["spec"]["initContainers"][0]["env"].as_array().unwrap();
+        let env = pod["spec"]["initContainers"][1]["env"].as_array().unwrap();
         let value = |name: &str| -> Value {
             let found = env.iter().find(|item| item["name"] == name).unwrap();
             serde_json::from_str(found["value"].as_str().unwrap()).unwrap()

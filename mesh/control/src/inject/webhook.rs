@@ -22,24 +22,24 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{decide::wanted, patch::patch};
-use crate::{metrics::Metrics, report};
+use super::{annotations::not_carried_out, decide::wanted, patch::patch};
+use crate::{InjectionArgs, metrics::Metrics, report};
 
 /// Kubernetes' limit of an object is 1.5 MiB; a review holds two, and some.
 const LARGEST_REVIEW: usize = 4 << 20;
 
 struct Webhooks {
-    image: String,
+    settings: InjectionArgs,
     metrics: Arc<Metrics>,
 }
 
 /// `POST /inject` for pods and `POST /validate` for Istio's resources.
-pub(crate) fn router(image: String, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn router(settings: InjectionArgs, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/inject", post(inject))
         .route("/validate", post(validate))
         .layer(DefaultBodyLimit::max(LARGEST_REVIEW))
-        .with_state(Arc::new(Webhooks { image, metrics }))
+        .with_state(Arc::new(Webhooks { settings, metrics }))
 }
 
 async fn inject(State(webhooks): State<Arc<Webhooks>>, Json(review): Json<Value>) -> Json<Value> {
@@ -63,10 +63,16 @@ async fn inject(State(webhooks): State<Arc<Webhooks>>, Json(review): Json<Value>
         return answer(request, json!({ "allowed": true }));
     }
     metrics.injected.fetch_add(1, Relaxed);
-    let patch = json!(patch(&pod, &webhooks.image)).to_string();
+    let patch = json!(patch(&pod, &webhooks.settings)).to_string();
+    let annotations = pod.metadata.annotations.unwrap_or_default();
     answer(
         request,
-        json!({ "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch) }),
+        json!({
+            "allowed": true,
+            "warnings": not_carried_out(&annotations),
+            "patchType": "JSONPatch",
+            "patch": STANDARD.encode(patch),
+        }),
     )
 }
 

@@ -30,9 +30,12 @@ pub(crate) async fn connect(
     );
     let started = Instant::now();
     let connecting = async {
-        let stream = crate::socket::connect(host.address, worker.shared.source_address).await?;
         let members = cluster.members.load_full();
-        let options = members.as_ref().map(|members| &members.config.connections);
+        let config = members.as_ref().map(|members| &members.config);
+        let own = config.map_or(&[][..], |config| &config.source_addresses);
+        let sources = own.iter().copied().chain(worker.shared.source_address);
+        let stream = crate::socket::connect(host.address, sources).await?;
+        let options = config.map(|config| &config.connections);
         if let Some(probes) = options.and_then(|options| options.tcp_keepalive.as_ref())
             && let Err(error) = crate::socket::keep_alive(&stream, probes)
         {

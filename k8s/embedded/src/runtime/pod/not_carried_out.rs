@@ -25,9 +25,9 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// The paths of such fields. Those of the container `but` (an injected sidecar, which its user did not
-/// write) are left out.
-fn fields(spec: &PodSpec, but: Option<&str>) -> Vec<String> {
+/// The paths of such fields. Those of the container `door` are left out, and of the init containers
+/// before it: they were injected, and their user did not write them.
+fn fields(spec: &PodSpec, door: Option<&str>) -> Vec<String> {
     let spec = serde_json::to_value(spec).unwrap_or_default();
     let mut found: Vec<String> = OF_POD
         .iter()
@@ -35,9 +35,12 @@ fn fields(spec: &PodSpec, but: Option<&str>) -> Vec<String> {
         .map(|field| format!("spec.{field}"))
         .collect();
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array().into_iter().flatten() {
+        let containers = || spec[list].as_array().into_iter().flatten();
+        let owner = containers().position(|container| container["name"].as_str() == door);
+        for (index, container) in containers().enumerate() {
             let name = container["name"].as_str().unwrap_or_default();
-            if Some(name) == but {
+            let before = list == "initContainers" && owner.is_some_and(|owner| index < owner);
+            if before || owner == Some(index) {
                 continue;
             }
             for (field, value) in [
@@ -87,14 +90,21 @@ mod tests {
                 {"name": "web", "securityContext": {"runAsUser": 1}, "resources": {"requests": {"cpu": "1"}}},
                 {"name": "istio-proxy", "resources": {"limits": {"cpu": "2"}}},
             ],
+            "initContainers": [{"name": "wait", "securityContext": {"runAsUser": 1}}],
         }))
         .unwrap();
         assert_eq!(
             fields(&spec, Some("istio-proxy")),
             [
                 "spec.imagePullSecrets",
+                "spec.initContainers{wait}.securityContext",
                 "spec.containers{web}.securityContext"
             ]
         );
+        let injected = ["istio-init", "istio-proxy"]
+            .map(|name| json!({"name": name, "securityContext": {"runAsUser": 0}}));
+        let spec = json!({"containers": [{"name": "web"}], "initContainers": injected});
+        let spec = serde_json::from_value(spec).unwrap();
+        assert!(fields(&spec, Some("istio-proxy")).is_empty());
     }
 }
