@@ -57,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mesh-redirect", &[]),
     ("mesh-control", &["mesh-api", "mesh-config"]),
     ("k8s-embedded", &[]),
+    ("k8s-image", &[]),
     ("lab-runner", &[]),
 ];
 

@@ -6,7 +6,7 @@ use k8s_embedded::images::{Catalogue, Image, Reference};
 
 use crate::{
     arguments::{ImageCommand, ImagesArgs, Output},
-    home::Home,
+    home::{Cluster, Home},
 };
 
 /// All images.
@@ -50,22 +50,28 @@ pub fn list(home: &Home, args: &ImagesArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `meshdojo image map`: lets an image name stand for a program of this machine.
-pub fn change(home: &Home, command: ImageCommand) -> anyhow::Result<()> {
-    let ImageCommand::Map {
-        cluster,
-        image,
-        command,
-    } = command;
-    let reference = Reference::parse(&image)?;
+/// `meshdojo image ...`.
+pub fn image(home: &Home, command: ImageCommand) -> anyhow::Result<()> {
+    match command {
+        ImageCommand::Map {
+            cluster,
+            image,
+            command,
+        } => map(&home.cluster(&cluster.name), &image, command),
+        ImageCommand::Save(args) => Ok(k8s_image::save(&args, &dojo_tools::NAMES)?),
+    }
+}
+
+/// Lets an image name stand for a program of this machine.
+fn map(cluster: &Cluster, image: &str, command: Vec<String>) -> anyhow::Result<()> {
+    let reference = Reference::parse(image)?;
     // `a/b` is every tag, `a/b:1` that one.
-    let path = image.rsplit('/').next().unwrap_or(&image);
+    let path = image.rsplit('/').next().unwrap_or(image);
     let tags = if path.contains([':', '@']) {
         vec![reference.tag]
     } else {
         Vec::new()
     };
-    let cluster = home.cluster(&cluster.name);
     cluster.create()?;
     let entry = Image {
         name: reference.name,
