@@ -18,11 +18,20 @@ macro_rules! base {
     };
 }
 
-/// The mesh: CRDs, control plane, ingress gateway.
+/// The mesh: CRDs, control plane, ingress gateway. One machine has one copy of each, and nothing
+/// that makes more.
 pub fn install() -> anyhow::Result<Vec<serde_json::Value>> {
-    let base =
-        base!("install": "namespace.yaml", "crds.yaml", "istiod.yaml", "ingressgateway.yaml");
-    objects(&base)
+    let mut objects = objects(&base!(
+        "install": "namespace.yaml", "crds.yaml", "istiod.yaml", "ingressgateway.yaml",
+        "high-availability.yaml",
+    ))?;
+    objects.retain(|object| {
+        object["kind"] != "PodDisruptionBudget" && object["kind"] != "HorizontalPodAutoscaler"
+    });
+    for deployment in objects.iter_mut().filter(|o| o["kind"] == "Deployment") {
+        deployment["spec"]["replicas"] = 1.into();
+    }
+    Ok(objects)
 }
 
 /// An application of `k8s/apps`.

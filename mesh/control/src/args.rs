@@ -47,7 +47,7 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 pub struct InjectionArgs {
     /// Image of the sidecars that are injected.
-    #[arg(long, env = "PROXY_IMAGE", default_value = concat!("istio/proxyv2:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, env = "PROXY_IMAGE", default_value = concat!("meshdojo/meshdojo:", env!("CARGO_PKG_VERSION")))]
     pub proxy_image: String,
 
     /// Sidecars are init containers that go on running, which Kubernetes 1.29 and later have. Without,
@@ -68,6 +68,11 @@ fn certificate_life(text: &str) -> Result<std::time::Duration, String> {
 }
 
 impl Args {
+    /// Under which name we lead: the pod's, or in no pod the process's.
+    pub(crate) fn identity(&self) -> String {
+        std::env::var("POD_NAME").unwrap_or_else(|_| format!("istiod-{}", std::process::id()))
+    }
+
     /// Where to listen: what the embedded cluster gives outranks the flag.
     pub(crate) fn address(&self) -> anyhow::Result<IpAddr> {
         match std::env::var("DOJO_LISTEN_IP") {

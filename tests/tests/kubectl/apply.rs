@@ -1,5 +1,8 @@
 //! `kubectl apply`, on the client and on the server.
 
+use anyhow::{Context, ensure};
+use dojo_tests::{dojo, kubectl};
+
 use crate::{
     Step,
     namespace::{Namespace, contains, same, web},
@@ -8,7 +11,33 @@ use crate::{
 pub(crate) const STEPS: &[(&str, Step)] = &[
     ("apply_client_side", apply_client_side),
     ("apply_server_side", apply_server_side),
+    ("apply_what_is_delivered", apply_what_is_delivered),
 ];
+
+/// The bases of `k8s/` as an instructor applies them: the server takes each object of them.
+fn apply_what_is_delivered(ns: &Namespace) -> anyhow::Result<()> {
+    let folder = dojo::root().join("k8s");
+    let applications = std::fs::read_dir(folder.join("apps"))?;
+    let mut bases = vec![folder.join("install")];
+    for application in applications {
+        bases.push(application?.path());
+    }
+    for base in bases {
+        let base = base.to_str().context("a path in UTF-8")?;
+        let rendered = kubectl::ok(&ns.dojo.kubeconfig(), &["kustomize", base], "")?;
+        let objects = rendered.split("\n---\n").count();
+        let line = ["apply", "--dry-run=server", "-k", base];
+        let answer = kubectl::ok(&ns.dojo.kubeconfig(), &line, "")?;
+        let taken = answer
+            .lines()
+            .filter(|line| line.ends_with("(server dry run)"));
+        ensure!(
+            taken.count() == objects,
+            "{base}: {objects} objects\n{answer}"
+        );
+    }
+    Ok(())
+}
 
 fn apply_client_side(ns: &Namespace) -> anyhow::Result<()> {
     same(

@@ -22,15 +22,27 @@ use crate::registry::{Facts, ObjectId, Published};
 /// the group, so that nothing is said of a service that is about to be there.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Keeps statuses current until the registry ends.
-pub(crate) async fn publish(client: Client, mut versions: watch::Receiver<Arc<Published>>) {
+/// Keeps statuses current until the registry ends, as long as this control plane `leads`.
+pub(crate) async fn publish(
+    client: Client,
+    mut versions: watch::Receiver<Arc<Published>>,
+    mut leads: watch::Receiver<bool>,
+) {
     // What was last written, so that an object is not written again while its watch lags behind.
     let mut written: BTreeMap<ObjectId, Vec<String>> = BTreeMap::new();
     loop {
-        if versions.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = versions.changed() => changed,
+            changed = leads.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
         tokio::time::sleep(SETTLE).await;
+        if !*leads.borrow_and_update() {
+            written.clear();
+            continue;
+        }
         let version = versions.borrow_and_update().clone();
         if !version.complete {
             continue;
