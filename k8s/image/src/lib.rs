@@ -15,6 +15,7 @@ mod libraries;
 
 use std::{
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -102,7 +103,10 @@ pub fn save(args: &SaveArgs, links: &[&str]) -> Result<(), Error> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(at(folder))?;
+    let mut file = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o644))
+        .tempfile_in(folder)
+        .map_err(at(folder))?;
     let bytes = image.archive()?;
     file.write_all(&bytes).map_err(at(&args.file))?;
     file.persist(&args.file)

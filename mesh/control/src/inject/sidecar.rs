@@ -14,7 +14,9 @@ const READINESS_PORT: u16 = 15021;
 pub(super) const TOKEN_VOLUME: &str = "istio-token";
 
 /// Until the proxy has its configuration: the kubelet starts no other container before.
-const HOLD: &str = "until curl --silent --fail --output /dev/null http://localhost:15021/healthz/ready; do sleep 0.2; done";
+const HOLD: &str = r#"
+case $INSTANCE_IP in *:*) host="[$INSTANCE_IP]" ;; *) host=$INSTANCE_IP ;; esac
+until curl --silent --fail --output /dev/null --noproxy '*' "http://$host:15021/healthz/ready"; do sleep 0.2; done"#;
 
 /// Native: an init container that goes on running. Otherwise the first of the pod's containers, whose
 /// start holds up the others.
