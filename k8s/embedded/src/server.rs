@@ -15,6 +15,7 @@ mod delete;
 mod dependents;
 mod documents;
 mod listener;
+mod meant;
 mod metrics;
 mod options;
 mod read;
@@ -215,7 +216,18 @@ async fn answer_resources(api: &Arc<Inner>, request: Request) -> Result<Response
     if watching {
         return watch::run(api.clone(), &call);
     }
-    let mut response = dispatch(&call, verb, body).await?;
+    let mut response = match dispatch(&call, verb, body).await {
+        Ok(response) => response,
+        Err(error) if error.reason == "NotFound" && typed(&parts.headers) => {
+            let meant = meant::instead(&call);
+            let mut response = error.into_response();
+            meant
+                .iter()
+                .for_each(|hint| write::warn(&mut response, hint));
+            return Ok(response);
+        }
+        Err(error) => return Err(error),
+    };
     if let Some(warning) = target
         .resource
         .custom()
@@ -224,6 +236,12 @@ async fn answer_resources(api: &Arc<Inner>, request: Request) -> Result<Response
         write::warn(&mut response, warning);
     }
     Ok(response)
+}
+
+/// Whether a person typed it: kubectl says its name.
+fn typed(headers: &http::HeaderMap) -> bool {
+    let agent = headers.get(http::header::USER_AGENT);
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"kubectl"))
 }
 
 fn verb(method: &Method, target: &Target) -> Result<&'static str, ApiError> {

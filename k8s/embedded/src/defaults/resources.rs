@@ -69,6 +69,16 @@ pub(super) fn endpoints(object: &mut Object) {
 }
 
 pub(super) fn endpoint_slice(object: &mut Object) {
+    // an empty list is stored as none
+    for list in ["endpoints", "ports"] {
+        if object
+            .get(list)
+            .and_then(Value::as_array)
+            .is_some_and(Vec::is_empty)
+        {
+            object.insert(list.to_owned(), Value::Null);
+        }
+    }
     default(object, "endpoints", Value::Null);
     for endpoint in each(object, "endpoints") {
         object_at(endpoint, "conditions");

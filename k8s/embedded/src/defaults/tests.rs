@@ -208,6 +208,14 @@ fn the_small_kinds() {
         json!({"port": 80, "name": "", "protocol": "TCP"})
     );
 
+    let empty = stored(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        json!({"endpoints": [], "ports": []}),
+    );
+    assert_eq!(empty["endpoints"], Value::Null);
+    assert_eq!(empty["ports"], Value::Null);
+
     let event = stored("v1", "Event", json!({"reason": "Test"}));
     assert_eq!(event["eventTime"], Value::Null);
     assert_eq!(event["reportingComponent"], "");

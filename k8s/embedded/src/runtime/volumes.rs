@@ -197,7 +197,12 @@ impl Source<'_> {
                     .into(),
             );
         };
-        write_files(self.folder, &files, mode).map_err(|error| error.to_string())
+        write_files(self.folder, &files, mode).map_err(|error| error.to_string())?;
+        match volume.empty_dir {
+            // its files are the containers' own
+            Some(_) => Ok(()),
+            None => remove_others(self.folder, self.folder, &files).map_err(|e| e.to_string()),
+        }
     }
 
     fn namespace(&self) -> String {
@@ -343,6 +348,23 @@ fn write_files(folder: &Path, files: &Files, mode: Option<i32>) -> io::Result<()
     Ok(())
 }
 
+/// Removes the files of keys that are gone.
+fn remove_others(volume: &Path, folder: &Path, files: &Files) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.strip_prefix(volume).unwrap_or(&path);
+        if path.is_dir() && !path.is_symlink() {
+            remove_others(volume, &path, files)?;
+        } else if !files
+            .keys()
+            .any(|kept| relative(kept).is_ok_and(|kept| kept == name))
+        {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file so that a reader sees the old or the new content, never a part.
 pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
@@ -410,6 +432,24 @@ mod tests {
         assert_eq!(relative("/a/./b").unwrap(), Path::new("a/b"));
         assert!(relative("../x").is_err());
         assert!(relative("/a/../../x").is_err());
+    }
+
+    #[test]
+    fn the_file_of_a_key_that_is_gone_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = |keys: &[&str]| -> Files {
+            keys.iter()
+                .map(|key| ((*key).to_owned(), b"x".to_vec()))
+                .collect()
+        };
+        let fill = |keys: &[&str]| {
+            write_files(folder.path(), &files(keys), None).unwrap();
+            remove_others(folder.path(), folder.path(), &files(keys)).unwrap();
+        };
+        fill(&["a", "sub/b"]);
+        fill(&["a"]);
+        assert!(folder.path().join("a").exists());
+        assert!(!folder.path().join("sub/b").exists());
     }
 
     #[test]

@@ -28,7 +28,17 @@ pub(super) fn stored(call: &Call<'_>) -> Result<(Object, Value), ApiError> {
 
 pub(super) fn get(call: &Call<'_>) -> Result<Response, ApiError> {
     revision(call, "resourceVersion")?;
-    let (_, value) = stored(call)?;
+    let (_, mut value) = stored(call)?;
+    if value["aggregationRule"].is_object() {
+        // gathered when asked, where Kubernetes has a controller write them
+        let rules = crate::auth::rbac::rules_of(
+            &call.api.store,
+            &call.target.resource.gvk.kind,
+            call.target.name(),
+            "",
+        );
+        value["rules"] = rules.into();
+    }
     Ok(respond(call, StatusCode::OK, &value))
 }
 
