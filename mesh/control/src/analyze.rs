@@ -1,6 +1,7 @@
 //! `meshdojo analyze`: what is wrong with the objects of a cluster, or of files before they are
 //! applied, in the words and with the exit code of `istioctl analyze`.
 
+mod effects;
 mod findings;
 mod workloads;
 

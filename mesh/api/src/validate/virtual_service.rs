@@ -194,9 +194,19 @@ fn retry(retries: &HttpRetry, errors: &mut Vec<String>) {
             .parse::<u32>()
             .is_ok_and(|code| (200..600).contains(&code));
         if !code && !RETRY_ON.contains(&word) {
-            errors.push(format!("{word:?} is not a valid retryOn policy"));
+            let meant = RETRY_ON
+                .iter()
+                .max_by(|a, b| near(a, word).total_cmp(&near(b, word)))
+                .filter(|known| near(known, word) > 0.8);
+            let hint = meant.map_or(String::new(), |known| format!("; did you mean {known:?}?"));
+            errors.push(format!("{word:?} is not a valid retryOn policy{hint}"));
         }
     }
+}
+
+/// How alike two words are, from 0 to 1.
+fn near(known: &str, word: &str) -> f64 {
+    strsim::jaro_winkler(known, word)
 }
 
 fn fault(fault: &HttpFaultInjection, errors: &mut Vec<String>) {

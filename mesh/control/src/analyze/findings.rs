@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 
-use super::{Source, workloads};
+use super::{Source, effects, workloads};
 use crate::{
     compile::Compiler,
     report::{Level, Message, of_object, of_world},
@@ -82,6 +82,7 @@ pub fn analyze(sources: &[Source], namespace: Option<&str>) -> Vec<Finding> {
         said.extend(messages.into_iter().map(|message| (id.clone(), message)));
     }
     said.extend(workloads::look(sources, &compiler));
+    said.extend(effects::look(&compiler));
     said.sort_by(|(a, x), (b, y)| (x.level, x.code, a).cmp(&(y.level, y.code, b)));
     said.dedup();
     said.into_iter()
