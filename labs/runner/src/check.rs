@@ -27,6 +27,10 @@ pub enum Check {
     Resource(Resource),
     /// How many pods there are, and whether they are ready.
     Pods(Pods),
+    /// A certificate that proxies hold.
+    Certificate(Certificate),
+    /// Which services one request went through under one id.
+    Trace(Trace),
 }
 
 /// A request.
@@ -254,6 +258,37 @@ pub struct Pods {
     pub count: Option<Range<Count>>,
     /// What `kubectl get pods` shows under READY for each: `2/2`.
     pub ready: Option<String>,
+}
+
+/// See [`Check::Certificate`].
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The pods whose proxies are asked, as in `log`; each must hold it.
+    pub of: String,
+    /// Their namespace.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// A regular expression for one of its names: `^spiffe://cluster.local/ns/default/`, or a host.
+    pub name: Pattern,
+    /// For how long it is still valid: `60s..86400s`.
+    pub valid_for: Option<Range<Seconds>>,
+    /// No proxy may hold it.
+    #[serde(default)]
+    pub absent: bool,
+}
+
+/// See [`Check::Trace`].
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// What is sent, through the ingress gateway or from a pod.
+    pub request: Request,
+    /// The pods whose proxies must have logged it under its id, in the order of the calls; as in `log`.
+    pub through: Vec<String>,
+    /// Those that must not have: they got another id, or were not called.
+    #[serde(default)]
+    pub not_through: Vec<String>,
 }
 
 /// A regular expression.

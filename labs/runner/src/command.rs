@@ -90,6 +90,9 @@ enum Verb {
         /// So many at a time [default: one for each processor]
         #[arg(long)]
         jobs: Option<usize>,
+        /// With the kubectl of this program, even where there is another
+        #[arg(long)]
+        own_kubectl: bool,
     },
     /// Find the mistakes in labs, with file and line
     Lint {
@@ -153,7 +156,12 @@ pub async fn run(args: LabArgs, place: Place) -> anyhow::Result<ExitCode> {
         Verb::Solve => verbs::solve(&desk).await,
         Verb::Reset => verbs::reset(&desk).await,
         Verb::Goto { step } => verbs::goto(&desk, step).await,
-        Verb::Test { labs, all, jobs } => authors::test(&desk, &labs, all, jobs).await,
+        Verb::Test {
+            labs,
+            all,
+            jobs,
+            own_kubectl,
+        } => authors::test(&desk, &labs, all, jobs, own_kubectl).await,
         Verb::Lint { labs, .. } => authors::lint(&desk, &labs),
         Verb::Export { format } => export::print(&desk, format),
     }

@@ -5,6 +5,7 @@
 
 mod destination_rules;
 mod gateways;
+mod identities;
 mod objects;
 mod pods;
 mod resources;
@@ -59,11 +60,17 @@ pub struct Subject {
     pub pods: Option<(String, String)>,
     /// The part of a DestinationRule that must be at work: `connectionPool` or `outlierDetection`.
     pub policy: Option<&'static str>,
+    /// An expression for the identity that pods must have.
+    pub identity: Option<String>,
+    /// Namespace, and the pods that one request must go through under one id.
+    pub hops: Option<(String, Vec<String>)>,
+    /// The object's environment variables matter.
+    pub variables: bool,
 }
 
 /// The causes, likeliest first, each code once.
 pub fn diagnose(objects: &Objects, subject: &Subject) -> Vec<Cause> {
-    let families: [fn(&Objects, &Subject) -> Vec<Cause>; 8] = [
+    let families: [fn(&Objects, &Subject) -> Vec<Cause>; 9] = [
         resources::causes,
         services::causes,
         pods::causes,
@@ -71,6 +78,7 @@ pub fn diagnose(objects: &Objects, subject: &Subject) -> Vec<Cause> {
         virtual_services::causes,
         destination_rules::causes,
         security::causes,
+        identities::causes,
         resources::reports,
     ];
     let mut found: Vec<Cause> = Vec::new();
@@ -119,12 +127,25 @@ pub fn subject(check: &Check) -> Subject {
                 check.namespace.clone(),
                 check.name.clone(),
             )),
+            variables: check.fields.keys().any(|pointer| pointer.contains("/env")),
             ..Subject::default()
         },
         Check::Pods(check) => Subject {
             pods: Some((check.namespace.clone(), check.selector.clone())),
             ..Subject::default()
         },
+        Check::Certificate(check) => Subject {
+            pods: Some((check.namespace.clone(), selector(&check.of))),
+            identity: Some(check.name.to_string()),
+            ..Subject::default()
+        },
+        Check::Trace(check) => {
+            let namespace = check.request.namespace.clone();
+            Subject {
+                hops: Some((namespace, check.through.clone())),
+                ..of_request(&check.request)
+            }
+        }
     }
 }
 

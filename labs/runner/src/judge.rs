@@ -1,6 +1,8 @@
 //! Judging the cluster by a check: what was seen, what was expected.
 
+mod certificate;
 mod objects;
+mod trace;
 pub mod traffic;
 mod witness;
 
@@ -50,5 +52,7 @@ pub async fn judge(
         Check::Stat(check) => witness::stat(check, cluster, language).await,
         Check::Resource(check) => objects::resource(check, cluster, language).await,
         Check::Pods(check) => objects::pods(check, cluster, language).await,
+        Check::Certificate(check) => certificate::certificate(check, cluster, language).await,
+        Check::Trace(check) => trace::trace(check, cluster, language).await,
     }
 }

@@ -25,6 +25,7 @@ pub mod say;
 pub mod send;
 pub mod sequential;
 pub mod snapshot;
+pub mod terminal;
 pub mod type_in;
 
 pub use command::{LabArgs, Place, run};

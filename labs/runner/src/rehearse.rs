@@ -41,7 +41,7 @@ pub struct Rehearsal {
     pub time: Duration,
 }
 
-/// Tests labs, some at a time; `told` gets each as it is done. Whether all went well.
+/// Tests labs, some at a time, typed with this program as `kubectl` if so told; `told` gets each as it is done. Whether all went well.
 ///
 /// # Errors
 /// Those of `told`.
@@ -50,6 +50,7 @@ pub async fn rehearse_all(
     labs: Vec<Lab>,
     at_a_time: usize,
     language: Language,
+    own_kubectl: bool,
     mut told: impl FnMut(&Rehearsal) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     let book = Arc::new(book.clone());
@@ -57,7 +58,7 @@ pub async fn rehearse_all(
         stream::iter(labs)
             .map(|lab| {
                 let book = book.clone();
-                async move { rehearse(&book, &lab, language).await }
+                async move { rehearse(&book, &lab, language, own_kubectl).await }
             })
             .buffer_unordered(at_a_time.max(1))
     );
@@ -70,10 +71,10 @@ pub async fn rehearse_all(
 }
 
 /// Tests one lab.
-pub async fn rehearse(book: &Book, lab: &Lab, language: Language) -> Rehearsal {
+pub async fn rehearse(book: &Book, lab: &Lab, language: Language, own_kubectl: bool) -> Rehearsal {
     let begun = Instant::now();
     let mut lines = Vec::new();
-    let error = match Stage::set(book, lab).await {
+    let error = match Stage::set(book, lab, own_kubectl).await {
         Ok(stage) => {
             let played = play(lab, &stage, language, &mut lines).await;
             let struck = stage.strike().await;
@@ -95,14 +96,17 @@ struct Stage {
     port: u16,
     /// Whether there is a cluster to be stopped.
     standing: bool,
+    /// Whether this program is typed with as `kubectl`.
+    own_kubectl: bool,
 }
 
 impl Stage {
-    async fn set(book: &Book, lab: &Lab) -> anyhow::Result<Self> {
+    async fn set(book: &Book, lab: &Lab, own_kubectl: bool) -> anyhow::Result<Self> {
         let stage = Self {
             scratch: tempfile::tempdir()?,
             port: free_port()?,
             standing: true,
+            own_kubectl,
         };
         copy(&book.folder, &stage.folder().join("labs/book"))?;
         for need in &lab.front.needs {
@@ -151,21 +155,17 @@ impl Stage {
     }
 
     fn shell(&self) -> anyhow::Result<Shell> {
-        let program = std::env::current_exe()?;
-        let mut path = program
-            .parent()
-            .unwrap_or(Path::new("."))
-            .to_owned()
-            .into_os_string();
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap_or_default());
         let environment = [
-            ("PATH", path.into()),
             ("HOME", self.folder().to_owned()),
             ("MESHDOJO_HOME", self.home()),
             ("MESHDOJO_NAME", "meshdojo".into()),
         ];
-        Shell::start(self.folder(), &environment, &self.gateway())
+        Shell::start(
+            self.folder(),
+            &environment,
+            &self.gateway(),
+            self.own_kubectl,
+        )
     }
 
     /// Stops the cluster, and tells when that fails.

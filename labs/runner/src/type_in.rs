@@ -1,6 +1,7 @@
 //! Typing what a lab tells to type, into a shell of its own.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -43,7 +44,8 @@ pub struct Done {
 }
 
 impl Shell {
-    /// Starts one in `folder`. `environment` is added to this process's.
+    /// Starts one in `folder`. `environment` is added to this process's. `meshdojo` is this program; so is `kubectl` when
+    /// there is no other, or `own_kubectl` asks for it.
     ///
     /// # Errors
     /// When there is no bash.
@@ -51,11 +53,13 @@ impl Shell {
         folder: &Path,
         environment: &[(&str, PathBuf)],
         gateway: &str,
+        own_kubectl: bool,
     ) -> anyhow::Result<Self> {
         let scripts = tempfile::tempdir()?;
         let mut command = Command::new("bash");
         command
             .args(["--noprofile", "--norc"])
+            .env("PATH", search_path(scripts.path(), own_kubectl)?)
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -145,6 +149,21 @@ impl Shell {
     }
 }
 
+/// Where commands are looked for: beside this program first, and a link `kubectl` to it before that where one is needed.
+fn search_path(links: &Path, own_kubectl: bool) -> anyhow::Result<OsString> {
+    let program = std::env::current_exe()?;
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    let has_kubectl = std::env::split_paths(&given).any(|folder| folder.join("kubectl").is_file());
+    let mut folders = Vec::new();
+    if own_kubectl || !has_kubectl {
+        std::os::unix::fs::symlink(&program, links.join("kubectl"))?;
+        folders.push(links.to_owned());
+    }
+    folders.extend(program.parent().map(Path::to_owned));
+    folders.extend(std::env::split_paths(&given));
+    Ok(std::env::join_paths(folders)?)
+}
+
 /// The text with the gateway's real address in place of the one that texts show.
 pub fn at_gateway(text: &str, gateway: &str) -> String {
     let address = gateway.trim_start_matches("http://");
@@ -174,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn a_shell_keeps_what_it_was_told() {
         let folder = tempfile::tempdir().unwrap();
-        let mut shell = Shell::start(folder.path(), &[], "http://127.0.0.1:9999").unwrap();
+        let mut shell = Shell::start(folder.path(), &[], "http://127.0.0.1:9999", false).unwrap();
         let done = shell
             .type_in(&typed("f() { echo \"$1 at 127.0.0.1:8080\"; }\nx=1"))
             .await;
@@ -190,6 +209,15 @@ mod tests {
         let refused = shell.type_as_written(&typed("echo why >&2; false")).await;
         assert!(format!("{:#}", refused.unwrap_err()).contains("why"));
         assert!(shell.type_in(&typed("exit 3")).await.is_err());
+    }
+
+    #[test]
+    fn this_program_is_kubectl_where_it_is_asked_for() {
+        let links = tempfile::tempdir().unwrap();
+        let path = search_path(links.path(), true).unwrap();
+        let first = std::env::split_paths(&path).next().unwrap();
+        let linked = std::fs::read_link(first.join("kubectl")).unwrap();
+        assert_eq!(linked, std::env::current_exe().unwrap());
     }
 
     #[test]

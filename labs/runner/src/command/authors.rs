@@ -15,6 +15,7 @@ pub(super) async fn test(
     meant: &[String],
     all: bool,
     jobs: Option<usize>,
+    own_kubectl: bool,
 ) -> anyhow::Result<ExitCode> {
     let labs = if all {
         desk.book.labs(desk.language)?
@@ -27,25 +28,32 @@ pub(super) async fn test(
             .collect::<Result<_, _>>()?
     };
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-    let rehearsal = rehearse::rehearse_all(&desk.book, labs, jobs, desk.language, |rehearsal| {
-        let mark = if rehearsal.error.is_none() {
-            "✓"
-        } else {
-            "✗"
-        };
-        say::line(format!(
-            "{mark} {} ({:.1} s)",
-            rehearsal.id,
-            rehearsal.time.as_secs_f64()
-        ))?;
-        for line in &rehearsal.lines {
-            say::line(format!("    {line}"))?;
-        }
-        if let Some(error) = &rehearsal.error {
-            say::line(format!("    {}", error.replace('\n', "\n    ")))?;
-        }
-        Ok(())
-    });
+    let rehearsal = rehearse::rehearse_all(
+        &desk.book,
+        labs,
+        jobs,
+        desk.language,
+        own_kubectl,
+        |rehearsal| {
+            let mark = if rehearsal.error.is_none() {
+                "✓"
+            } else {
+                "✗"
+            };
+            say::line(format!(
+                "{mark} {} ({:.1} s)",
+                rehearsal.id,
+                rehearsal.time.as_secs_f64()
+            ))?;
+            for line in &rehearsal.lines {
+                say::line(format!("    {line}"))?;
+            }
+            if let Some(error) = &rehearsal.error {
+                say::line(format!("    {}", error.replace('\n', "\n    ")))?;
+            }
+            Ok(())
+        },
+    );
     let mut terminate = signal(SignalKind::terminate())?;
     let well = tokio::select! {
         well = rehearsal => well?,

@@ -1,6 +1,6 @@
 //! What the verbs have before them: the book, the progress, the cluster.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
@@ -87,15 +87,7 @@ impl Desk {
             .ancestors()
             .nth(2)
             .unwrap_or(&self.book.folder);
-        let program = std::env::current_exe()?;
-        let mut path = program
-            .parent()
-            .unwrap_or(Path::new("."))
-            .to_owned()
-            .into_os_string();
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap_or_default());
-        Shell::start(folder, &[("PATH", path.into())], gateway)
+        Shell::start(folder, &[], gateway, false)
     }
 
     /// Keeps the state at the start of a step for `reset`.

@@ -1,13 +1,24 @@
 //! `meshdojo lab watch`: checks again with every change of the cluster, and now and then because traffic changes too.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal, Read},
+    process::ExitCode,
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt, stream::SelectAll};
 use kube::runtime::watcher;
-use tokio::sync::mpsc;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
 use super::{desk::Desk, verbs};
-use crate::{cluster::Cluster, say};
+use crate::{
+    cluster::Cluster,
+    say,
+    terminal::{Mode, Terminal},
+};
 
 /// Kinds whose changes call for another look.
 const KINDS: &[(&str, &str)] = &[
@@ -27,14 +38,31 @@ const NOW_AND_THEN: Duration = Duration::from_secs(5);
 /// Judged without waiting, since another look comes anyway.
 const PATIENCE: Duration = Duration::ZERO;
 
-/// Watches until the lab is done, the student quits, or the input ends.
+/// Exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Watches until the lab is done, or the student quits. The terminal gives single keys meanwhile.
 pub(super) async fn watch(desk: &Desk) -> anyhow::Result<ExitCode> {
+    let terminal = Terminal::take(Mode::Keys)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let code = tokio::select! {
+        code = follow(desk) => code,
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+        _ = terminate.recv() => Ok(ExitCode::from(INTERRUPTED)),
+    };
+    drop(terminal);
+    code
+}
+
+async fn follow(desk: &Desk) -> anyhow::Result<ExitCode> {
     let cluster = desk.cluster().await?;
     let mut changes = changes(&cluster, &desk.current()?.0.front.namespaces);
     let mut keys = keys();
     let mut input_open = true;
     verbs::show(desk).await?;
     let mut last_passed = None;
+    // Whether the footer stands below everything else.
+    let mut footer = false;
     loop {
         let (lab, step) = match desk.current_step() {
             Ok(current) => current,
@@ -52,11 +80,14 @@ pub(super) async fn watch(desk: &Desk) -> anyhow::Result<ExitCode> {
                 Ok(verdicts) if crate::attempt::passed(&verdicts) => {
                     verbs::judge_and_say(desk, &cluster, &lab, &step, PATIENCE).await?;
                     last_passed = Some(step.number);
+                    footer = false;
                 }
                 Ok(_) => {}
                 // The cluster is away; it may come back.
                 Err(error) => eprintln!("meshdojo: {error:#}"),
             }
+        }
+        if !std::mem::replace(&mut footer, true) {
             say::line(format!(
                 "[{}/{}] n {} · h {} · c {} · s {} · r {} · q {}",
                 step.number,
@@ -70,16 +101,19 @@ pub(super) async fn watch(desk: &Desk) -> anyhow::Result<ExitCode> {
             ))?;
         }
         tokio::select! {
-            line = keys.recv(), if input_open => match line.as_deref().map(str::trim) {
-                Some("q") => return Ok(ExitCode::SUCCESS),
-                Some("n") => tell(verbs::next(desk, false).await),
-                Some("h") => tell(verbs::hint(desk)),
-                Some("c") => tell(verbs::check(desk).await),
-                Some("s") => tell(verbs::solve(desk).await),
-                Some("r") => tell(verbs::reset(desk).await),
-                Some(_) => {}
-                None => input_open = false,
-            },
+            key = keys.recv(), if input_open => {
+                footer = false;
+                match key {
+                    Some('q') => return Ok(ExitCode::SUCCESS),
+                    Some('n') => tell(verbs::next(desk, false).await),
+                    Some('h') => tell(verbs::hint(desk)),
+                    Some('c') => tell(verbs::check(desk).await),
+                    Some('s') => tell(verbs::solve(desk).await),
+                    Some('r') => tell(verbs::reset(desk).await),
+                    Some(_) => {}
+                    None => input_open = false,
+                }
+            }
             _ = changes.next(), if !changes.is_empty() => {
                 tokio::time::sleep(SETTLE).await;
                 while changes.next().now_or_never().flatten().is_some() {}
@@ -89,12 +123,18 @@ pub(super) async fn watch(desk: &Desk) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What is typed, line by line. A thread of its own reads it: reading a terminal cannot be given up half-way.
-fn keys() -> mpsc::Receiver<String> {
+/// The keys that are typed; without a terminal, the first letter of each line. A thread of its own reads them: reading
+/// cannot be given up half-way.
+fn keys() -> mpsc::Receiver<char> {
     let (sender, receiver) = mpsc::channel(1);
+    let by_line = !std::io::stdin().is_terminal();
     std::thread::spawn(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
-            if sender.blocking_send(line).is_err() {
+        let mut line_begins = true;
+        for byte in std::io::stdin().bytes().map_while(Result::ok) {
+            let key = char::from(byte);
+            let meant = !key.is_whitespace() && (line_begins || !by_line);
+            line_begins = key == '\n' || line_begins && !meant;
+            if meant && sender.blocking_send(key).is_err() {
                 return;
             }
         }

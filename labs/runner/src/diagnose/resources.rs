@@ -11,7 +11,11 @@ pub(super) fn causes(objects: &Objects, subject: &Subject) -> Vec<Cause> {
         return Vec::new();
     };
     if objects.get(kind, in_namespace, wanted).is_some() {
-        return Vec::new();
+        return if subject.variables {
+            variables(kind, wanted)
+        } else {
+            Vec::new()
+        };
     }
     if let Some(elsewhere) = objects.of(kind).find(|object| name(object) == wanted) {
         let other = namespace(elsewhere);
@@ -36,6 +40,20 @@ pub(super) fn causes(objects: &Objects, subject: &Subject) -> Vec<Cause> {
         ),
         None => Vec::new(),
     }
+}
+
+/// The object is there and its variables are not as they should be.
+fn variables(kind: &str, name: &str) -> Vec<Cause> {
+    let (kind, example) = (kind.to_lowercase(), "NAME=VALUE");
+    cause(
+        "set-in-a-shell-only",
+        format!(
+            "`export` in a shell of `kubectl exec` is for that shell alone, the program that runs never sees it: kubectl set env {kind}/{name} {example}"
+        ),
+        format!(
+            "`kubectl exec`로 연 셸의 `export`는 그 셸에서만 통하고, 실행 중인 프로그램은 알지 못합니다: kubectl set env {kind}/{name} {example}"
+        ),
+    )
 }
 
 /// What the control plane wrote into the status of the rules of the namespace.

@@ -71,6 +71,10 @@ const OUTLIER: &str = "stat: { of: app=ratings, name: outlier_detection.ejection
 const HOST: &str = "http: { request: { url: /, host: books.example.com, about: reviews }, expect: { status: 200 } }";
 const OBJECT: &str =
     "resource: { apiVersion: networking.istio.io/v1, kind: DestinationRule, name: hello-dr }";
+const CERTIFICATE: &str =
+    "certificate: { of: app=reviews, name: '^spiffe://cluster.local/ns/default/sa/default$' }";
+const TRACE: &str =
+    "trace: { request: { url: /api, about: reviews }, through: [app=reviews, app=ratings] }";
 const PODS: &str = "pods: { selector: app=reviews, ready: 2/2 }";
 
 /// VirtualService `reviews` in `default` with this spec.
@@ -191,6 +195,16 @@ fn wrong_answers_get_their_reason() {
         ("tls-modes-clash", format!("{strict}\n---\n{}", dr("{ host: reviews, trafficPolicy: { tls: { mode: DISABLE } } }")), INSIDE),
         ("allows-nothing", "{ kind: AuthorizationPolicy, metadata: { name: none, namespace: default }, spec: {} }".into(), INSIDE),
         ("allows-others", "{ kind: AuthorizationPolicy, metadata: { name: some, namespace: default }, spec: { selector: { matchLabels: { app: reviews } }, rules: [{}] } }".into(), INSIDE),
+        // Identity.
+        ("other-service-account", pod(&WITH.replace("{ containers", "{ serviceAccountName: bookinfo-reviews, containers"), "{}"), CERTIFICATE),
+        ("identity-of-other-namespace", String::new(), "certificate: { of: app=reviews, name: 'spiffe://cluster.local/ns/shop/sa/default$' }"),
+        ("sidecar-needs-restart", pod(BARE, "{}"), CERTIFICATE),
+        // Traces.
+        ("headers-not-passed-on", String::new(), TRACE),
+        ("hop-without-pods", "{ kind: Pod, metadata: { name: ratings-v1-a-b, namespace: default }, gone: true }".into(), "trace: { request: { url: /api, about: reviews }, through: [app=reviews, app=ratings] }"),
+        ("hop-without-sidecar", "{ kind: Pod, metadata: { name: ratings-v1-a-b, namespace: default, labels: { app: ratings } }, spec: { containers: [] } }".into(), TRACE),
+        // Variables.
+        ("set-in-a-shell-only", "{ kind: Deployment, metadata: { name: web, namespace: default } }".into(), "resource: { apiVersion: apps/v1, kind: Deployment, name: web, fields: { /spec/template/spec/containers/0/env: '~ERROR_RATE' } }"),
         ("reported", vs("{ hosts: [reviews], http: [] }").replace("spec:", "status: { validationMessages: [{ message: odd, type: { code: IST0130 } }] }, spec:"), REVIEWS),
     ];
     assert!(fixtures.len() >= 30);

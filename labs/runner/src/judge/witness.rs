@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// Access logs are written in batches.
-const SETTLE: Duration = Duration::from_millis(300);
+pub(super) const SETTLE: Duration = Duration::from_millis(300);
 /// So many of the last lines are looked at.
-const LINES: i64 = 300;
+pub(super) const LINES: i64 = 300;
 
 /// See [`crate::check::Check::Log`].
 pub(super) async fn log(
@@ -79,7 +79,7 @@ pub(super) async fn log(
 }
 
 /// That a pod is not there is a verdict; that the cluster does not answer is not.
-fn none_or(error: anyhow::Error, expected: &str) -> anyhow::Result<Verdict> {
+pub(super) fn none_or(error: anyhow::Error, expected: &str) -> anyhow::Result<Verdict> {
     match error.downcast_ref::<kube::Error>() {
         Some(_) => Err(error),
         None => Ok(Verdict::failed(error.to_string(), expected)),
@@ -155,7 +155,7 @@ pub(super) async fn stat(
 async fn sum(pods: &[Pod], name: &Pattern) -> anyhow::Result<u64> {
     let mut sum = 0;
     for pod in pods {
-        sum += sum_of_text(&stats(pod).await?, name);
+        sum += sum_of_text(&ask_proxy(pod, "/stats").await?, name);
     }
     Ok(sum)
 }
@@ -177,8 +177,8 @@ fn admin(pod: &Pod) -> Option<String> {
     ip.starts_with("127.").then_some(ip)
 }
 
-/// `/stats` of the pod's proxy.
-async fn stats(pod: &Pod) -> anyhow::Result<String> {
+/// A page of the admin interface of the pod's proxy.
+pub(super) async fn ask_proxy(pod: &Pod, page: &str) -> anyhow::Result<String> {
     let Some(address) = admin(pod) else {
         bail!(
             "the proxy of pod {} cannot be asked: its admin interface is reached on the embedded cluster only",
@@ -186,7 +186,7 @@ async fn stats(pod: &Pod) -> anyhow::Result<String> {
         );
     };
     let http = reqwest::Client::builder().no_proxy().build()?;
-    let url = format!("http://{address}:15000/stats");
+    let url = format!("http://{address}:15000{page}");
     let answer = http.get(&url).send().await.with_context(|| url.clone())?;
     Ok(answer.text().await?)
 }
