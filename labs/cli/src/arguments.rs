@@ -2,7 +2,10 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::home::{DEFAULT_NAME, cluster_name};
+use crate::{
+    home::{DEFAULT_NAME, cluster_name},
+    kubectl,
+};
 
 /// A service-mesh training lab in one binary: a cluster, a mesh and applications to learn with.
 #[derive(Parser)]
@@ -15,17 +18,26 @@ pub struct Arguments {
 
 impl Arguments {
     /// The command line of this process. Called by the name of a tool (`fortio`, `siege`, `http`), the
-    /// program is that tool.
+    /// program is that tool; called `kubectl`, it is `meshdojo kubectl`.
     pub fn parse_as_called() -> Command {
         let argv: Vec<String> = std::env::args_os()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
+        if is_called(&argv, kubectl::NAME) {
+            return Command::Kubectl(Box::new(kubectl::AsKubectl::parse().line));
+        }
         match dojo_tools::Command::by_name(&argv) {
             Some(Ok(tool)) => Command::Tool(tool),
             Some(Err(error)) => error.exit(),
             None => Self::parse().command,
         }
     }
+}
+
+/// Whether the program was called by a name, with or without a folder.
+fn is_called(argv: &[String], name: &str) -> bool {
+    let called = argv.first().map(std::path::Path::new);
+    called.and_then(std::path::Path::file_name) == Some(name.as_ref())
 }
 
 /// The verbs.
@@ -57,6 +69,8 @@ pub enum Command {
     Tap(mesh_control::tap::TapArgs),
     /// The labs: list, start, show, check, next, watch, hint, solve, reset, goto, test, lint, export
     Lab(Box<lab_runner::LabArgs>),
+    /// The verbs of kubectl that the labs use, where there is none: get, apply, delete, logs, exec, ...
+    Kubectl(Box<kubectl::Line>),
     /// Run one sample service alone, without a cluster
     #[command(subcommand)]
     Service(Box<Service>),

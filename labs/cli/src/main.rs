@@ -24,6 +24,7 @@ mod down;
 mod exit;
 mod home;
 mod kubeconfig;
+mod kubectl;
 mod manifests;
 mod progress;
 mod status;
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
         Command::Lab(lab) => {
             home::Home::locate().and_then(|home| block_on(lab_runner::run(*lab, lab_place(&home))))
         }
+        Command::Kubectl(line) => home::Home::locate().and_then(|home| {
+            let embedded = lab_place(&home).kubeconfig;
+            block_on(async { Ok(kubectl::run(*line, &embedded).await) })
+        }),
         Command::Analyze(args) => home::Home::locate().and_then(|home| {
             let kubeconfig = lab_place(&home).kubeconfig;
             block_on(mesh_control::analyze::run(args, &kubeconfig))
@@ -82,7 +87,11 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Crds => print_crds(),
-        Command::Tool(_) | Command::Load(_) | Command::Lab(_) | Command::Analyze(_) => {
+        Command::Tool(_)
+        | Command::Load(_)
+        | Command::Lab(_)
+        | Command::Kubectl(_)
+        | Command::Analyze(_) => {
             unreachable!("main runs them for their exit codes")
         }
         Command::Service(service) => block_on(service.run()),

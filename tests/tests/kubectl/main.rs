@@ -10,6 +10,7 @@ mod exec;
 mod get;
 mod mesh;
 mod namespace;
+mod own;
 mod pods;
 mod refusals;
 mod rollout;
@@ -47,6 +48,7 @@ fn trials(dojo: Option<&Arc<Dojo>>) -> Vec<Trial> {
         exec::STEPS,
         get::STEPS,
         mesh::STEPS,
+        own::STEPS,
         pods::STEPS,
         refusals::STEPS,
         rollout::STEPS,
