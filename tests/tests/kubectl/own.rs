@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -93,8 +94,16 @@ fn prints_the_same(ns: &Namespace) -> anyhow::Result<()> {
         "logs deployment/web --tail=2",
         &wide,
     ] {
-        let theirs = kubectl::run(&ns.dojo.kubeconfig(), &ns.arguments(line), "")?;
-        let ours = own(ns, &words(line), "")?;
+        // What controllers write between the two calls is no difference.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let (theirs, ours) = loop {
+            let theirs = kubectl::run(&ns.dojo.kubeconfig(), &ns.arguments(line), "")?;
+            let ours = own(ns, &words(line), "")?;
+            let same = still(&text(&theirs.stdout)) == still(&text(&ours.stdout));
+            if same || Instant::now() > deadline {
+                break (theirs, ours);
+            }
+        };
         ensure!(
             still(&text(&theirs.stdout)) == still(&text(&ours.stdout)),
             "{line}\n--- kubectl\n{}\n--- meshdojo kubectl\n{}{}",

@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::Value;
 
 use super::{
     all_well,
     kinds::Kinds,
     manifest::{Manifest, Sources},
-    objects::name,
+    objects::{name, same},
     server::{self, Server, when},
 };
 
@@ -78,10 +77,10 @@ async fn apply(server: &Server, kinds: &Kinds, manifest: &mut Manifest) -> anyho
         doing,
         &manifest.source,
     )?;
-    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+
     let verb = match before {
         None => "created",
-        Some(before) if version(&before) == version(&after) => "unchanged",
+        Some(before) if same(&before, &after) => "unchanged",
         Some(_) => "configured",
     };
     println!("{}/{} {verb}", kind.title(), name(&manifest.object));

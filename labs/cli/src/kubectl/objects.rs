@@ -9,6 +9,9 @@ use super::{
     server::Server,
 };
 
+/// On a ReplicaSet and a Deployment: the number of the template.
+pub const REVISION: &str = "deployment.kubernetes.io/revision";
+
 /// `TYPE`, `TYPE NAME...` or `TYPE/NAME...`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Meant {
@@ -148,6 +151,32 @@ pub async fn fetch(
     Ok(found)
 }
 
+/// Whether nothing was changed from one answer to the next. What controllers write meanwhile does not count.
+pub fn same(before: &Value, after: &Value) -> bool {
+    let bare = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(fields) = object.as_object_mut() {
+            fields.shift_remove("status");
+        }
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.shift_remove("resourceVersion");
+            metadata.shift_remove("managedFields");
+            let annotations = metadata
+                .get_mut("annotations")
+                .and_then(Value::as_object_mut);
+            let none_left = annotations.is_some_and(|annotations| {
+                annotations.shift_remove(REVISION);
+                annotations.is_empty()
+            });
+            if none_left {
+                metadata.shift_remove("annotations");
+            }
+        }
+        object
+    };
+    bare(before) == bare(after)
+}
+
 /// An object's name.
 pub fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
@@ -160,6 +189,8 @@ pub fn namespace(object: &Value) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::{super::kinds::tests::some, *};
 
     fn words(line: &str) -> Vec<String> {
@@ -193,6 +224,20 @@ mod tests {
                 .to_string()
                 .contains("resource type \"user02\"")
         );
+    }
+
+    #[test]
+    fn what_controllers_write_is_no_change() {
+        let object = |version: &str, replicas: u32, revision: Option<&str>| {
+            let mut object = json!({ "metadata": { "resourceVersion": version },
+                "spec": { "replicas": replicas }, "status": { "seen": version } });
+            if let Some(revision) = revision {
+                object["metadata"]["annotations"][REVISION] = revision.into();
+            }
+            object
+        };
+        assert!(same(&object("1", 1, None), &object("2", 1, Some("1"))));
+        assert!(!same(&object("1", 1, None), &object("2", 2, None)));
     }
 
     #[test]

@@ -69,8 +69,11 @@ pub async fn run(server: &Server, args: PatchArgs) -> anyhow::Result<ExitCode> {
             _ => error,
         }
     })?;
-    let same = before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"];
-    let note = if same { " (no change)" } else { "" };
+    let note = if objects::same(&before, &after) {
+        " (no change)"
+    } else {
+        ""
+    };
     println!("{}/{name} patched{note}", kind.title());
     Ok(ExitCode::SUCCESS)
 }

@@ -11,14 +11,11 @@ use serde_json::{Value, json};
 use super::{
     all_well,
     kinds::{Kind, Kinds},
-    objects::{self, Meant, Selection, meant},
+    objects::{self, Meant, REVISION, Selection, meant},
     patch::{JSON, STRATEGIC},
     server::{OBJECTS, Server},
     wait,
 };
-
-/// On a ReplicaSet and a Deployment: the number of the template.
-const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// `kubectl rollout`.
 #[derive(Subcommand)]

@@ -47,7 +47,7 @@ pub async fn run(server: &Server, set: Set) -> anyhow::Result<ExitCode> {
             let patch = plan(&object, what, changes, args.container.as_deref())?;
             let path = kind.path_of(objects::namespace(&object), name);
             let after = server.patch(&path, STRATEGIC, &patch).await?;
-            if after["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
+            if !objects::same(&object, &after) {
                 println!("{}/{name} {what} updated", kind.title());
             }
             anyhow::Ok(())
