@@ -79,10 +79,8 @@ fn weights_before_hash<'a>(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
     use crate::analyze::{Source, analyze};
+    use serde_json::{Value, json};
 
     fn codes(objects: &[Value]) -> Vec<&'static str> {
         let sources: Vec<Source> = objects
