@@ -306,7 +306,7 @@ fn watches(ns: &Namespace) -> anyhow::Result<()> {
 
 /// What courses get wrong, typed as they have it: somebody must say what is right.
 fn slips(ns: &Namespace) -> anyhow::Result<()> {
-    let rule = "{ apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: { name: hello-dr }, spec: { host: svc-hello } }";
+    let rule = "---\n{ apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: { name: hello-dr }, spec: { host: svc-hello } }";
     ns.typed("apply -f -", rule)?;
     // The name turned round, and the right name in the wrong namespace: NotFound, and what may be meant.
     let told = ns.refused("delete dr/dr-hello", "")?;
@@ -326,7 +326,7 @@ fn slips(ns: &Namespace) -> anyhow::Result<()> {
         &["(NotFound)", "did you mean \"hello-dr\"?"],
     )?;
     // A condition of retries that is none.
-    let retries = "{ apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: { name: a }, spec: { hosts: [a], http: [{ route: [{ destination: { host: a } }], retries: { attempts: 2, retryOn: 5x } }] } }";
+    let retries = "---\n{ apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: { name: a }, spec: { hosts: [a], http: [{ route: [{ destination: { host: a } }], retries: { attempts: 2, retryOn: 5x } }] } }";
     contains(
         &ns.refused("apply -f -", retries)?,
         &["\"5x\" is not a valid retryOn policy; did you mean \"5xx\"?"],

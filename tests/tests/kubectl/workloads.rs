@@ -1,6 +1,7 @@
 //! Jobs, CronJobs, DaemonSets, StatefulSets, and what scales by load.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
@@ -128,6 +129,11 @@ spec:
 fn top_and_autoscale(ns: &Namespace) -> anyhow::Result<()> {
     ns.typed("apply -f -", BUSY)?;
     ns.ok("rollout status deployment/busy --timeout=40s")?;
+    // what has started since the last measurement has no rate yet
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ns.ok("top pods").is_err() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(500));
+    }
     contains(&ns.ok("top pods")?, &["CPU(cores)", "busy-"])?;
     contains(&ns.ok("top pods --containers")?, &["main"])?;
     contains(&ns.ok("top nodes")?, &["CPU(%)"])
