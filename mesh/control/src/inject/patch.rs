@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     probes::{AGENT_PORT, rewrite},
     redirect::init_container,
-    sidecar::{TOKEN_VOLUME, sidecar, token_volume},
+    sidecar::{VOLUMES, sidecar, volumes},
 };
 use crate::{
     InjectionArgs,
@@ -89,7 +89,7 @@ pub(super) fn changes(pod: &Pod, settings: &InjectionArgs) -> Vec<(&'static str,
             "/spec/initContainers",
             added.into_iter().chain(own(&inits)).collect(),
         ),
-        ("/spec/volumes", volumes.chain([token_volume()]).collect()),
+        ("/spec/volumes", volumes.chain(self::volumes()).collect()),
         ("/metadata/labels", json!(self::labels(pod, labels))),
         (
             "/metadata/annotations",
@@ -111,7 +111,7 @@ fn status(inits: &[Value], container: Option<&Value>) -> Value {
     json!({
         "initContainers": names(inits),
         "containers": names(container.map_or(&[], std::slice::from_ref)),
-        "volumes": [TOKEN_VOLUME],
+        "volumes": VOLUMES,
         "imagePullSecrets": null,
         "revision": "default",
     })
@@ -216,7 +216,10 @@ mod tests {
             ["istio-init", "istio-proxy", "first"]
         );
         assert_eq!(names("/spec/containers"), ["reviews"]);
-        assert_eq!(names("/spec/volumes"), ["data", "istio-token"]);
+        assert_eq!(
+            names("/spec/volumes"),
+            ["data", "istio-token", "istiod-ca-cert"]
+        );
         assert_eq!(pod["metadata"]["annotations"]["keep"], "me");
         assert_eq!(
             pod["metadata"]["annotations"]["embedded.meshdojo.dev/door"],

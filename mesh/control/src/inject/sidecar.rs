@@ -11,7 +11,10 @@ use crate::{
 };
 
 const READINESS_PORT: u16 = 15021;
-pub(super) const TOKEN_VOLUME: &str = "istio-token";
+const TOKEN_VOLUME: &str = "istio-token";
+const ROOT_VOLUME: &str = "istiod-ca-cert";
+/// Names of the volumes.
+pub(super) const VOLUMES: [&str; 2] = [TOKEN_VOLUME, ROOT_VOLUME];
 
 /// Until the proxy has its configuration: the kubelet starts no other container before.
 const HOLD: &str = r#"
@@ -92,7 +95,10 @@ pub(super) fn sidecar(
             "runAsNonRoot": true,
             "runAsUser": 1337,
         },
-        "volumeMounts": [{ "name": TOKEN_VOLUME, "mountPath": "/var/run/secrets/tokens" }],
+        "volumeMounts": [
+            { "name": TOKEN_VOLUME, "mountPath": "/var/run/secrets/tokens" },
+            { "name": ROOT_VOLUME, "mountPath": "/var/run/secrets/istio" },
+        ],
     });
     if native {
         container["restartPolicy"] = json!("Always");
@@ -104,11 +110,19 @@ pub(super) fn sidecar(
     container
 }
 
-pub(super) fn token_volume() -> Value {
-    json!({
-        "name": TOKEN_VOLUME,
-        "projected": { "sources": [
-            { "serviceAccountToken": { "audience": AUDIENCE, "expirationSeconds": 43200, "path": "istio-token" } },
-        ] },
-    })
+/// Who the pod is, and what the control plane's certificate is checked against; a namespace gets that a
+/// moment after it has been made.
+pub(super) fn volumes() -> [Value; 2] {
+    [
+        json!({
+            "name": TOKEN_VOLUME,
+            "projected": { "sources": [
+                { "serviceAccountToken": { "audience": AUDIENCE, "expirationSeconds": 43200, "path": "istio-token" } },
+            ] },
+        }),
+        json!({
+            "name": ROOT_VOLUME,
+            "configMap": { "name": "istio-ca-root-cert", "optional": true },
+        }),
+    ]
 }
