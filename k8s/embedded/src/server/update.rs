@@ -485,6 +485,14 @@ pub(super) async fn admit_and_validate(
     }
     super::authorize::escalation(call.api, call.user, call.target, object)?;
     warnings.extend(admission::webhooks::validate(&review, live, Some(object)).await?);
+    if resource.gvk.kind == "EndpointSlice" {
+        // lists that Kubernetes writes also when there is nothing in them
+        for list in ["endpoints", "ports"] {
+            if object[list].is_null() {
+                object[list] = Value::Null;
+            }
+        }
+    }
     Ok(warnings)
 }
 
