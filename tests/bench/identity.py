@@ -96,7 +96,7 @@ def mtls(runs, seconds):
 
 
 def handshakes(runs, seconds):
-    """New connections with mutual TLS and one request each, by four clients at once."""
+    """New connections with mutual TLS, closed after the handshake, by four clients at once."""
     needed("openssl")
     with stage() as (start, upstream), contextlib.ExitStack() as stack:
         authority = Authority(stack.enter_context(tempfile.TemporaryDirectory(prefix="dojo-bench-")))
@@ -105,7 +105,7 @@ def handshakes(runs, seconds):
 
         def load(port, seconds):
             command = [
-                "taskset", "-c", LOAD, "openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-new", "-www", "/", "-time", seconds,
+                "taskset", "-c", LOAD, "openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-new", "-time", seconds,
                 "-cert", certificate, "-key", key, "-CAfile", authority.root]
             clients = [subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(4)]
             total, longest = 0, 0
