@@ -124,10 +124,16 @@ fn classify(bytes: &[u8]) -> (&'static str, usize) {
     }
     let mut words = bytes[..line].split(|byte| *byte == b' ');
     let method = words.next().unwrap_or_default();
-    let version = words.nth(1).unwrap_or_default();
-    if !method.is_empty()
+    let target = words.next().unwrap_or_default();
+    // Of a request that came in pieces the line may not be over.
+    let over = line < bytes.len();
+    if method.len() >= 3
         && method.iter().all(u8::is_ascii_uppercase)
-        && version.starts_with(b"HTTP/1.")
+        && (target.starts_with(b"/") || target.starts_with(b"http://"))
+        && (!over
+            || words
+                .next()
+                .is_some_and(|last| last.starts_with(b"HTTP/1.")))
     {
         return ("HTTP request in the clear", line);
     }
@@ -217,6 +223,7 @@ mod tests {
                 15,
             ),
             (b"PRI * HTTP/2.0\r\n\r\nSM", "HTTP/2 in the clear", 14),
+            (b"GET http://fleetman-vehi", "HTTP request in the clear", 24),
             (b"AUTH secret\r\n", "bytes in the clear", 0),
             (b"", "bytes in the clear", 0),
         ] {
