@@ -195,7 +195,8 @@ pub(crate) async fn admin(
     page: &str,
 ) -> anyhow::Result<(u16, String)> {
     let mut stream = TcpStream::connect(to).await?;
-    let request = format!("{method} {page} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let request =
+        format!("{method} {page} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut buffer = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut buffer)).await??;

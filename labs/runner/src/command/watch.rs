@@ -130,7 +130,7 @@ fn keys() -> mpsc::Receiver<char> {
     let by_line = !std::io::stdin().is_terminal();
     std::thread::spawn(move || {
         let mut line_begins = true;
-        for byte in std::io::stdin().bytes().map_while(Result::ok) {
+        for byte in std::io::stdin().lock().bytes().map_while(Result::ok) {
             let key = char::from(byte);
             let meant = !key.is_whitespace() && (line_begins || !by_line);
             line_begins = key == '\n' || line_begins && !meant;
