@@ -54,10 +54,7 @@ fn service(args: &ExposeArgs, object: &Value, kind: &str) -> anyhow::Result<Valu
         "Service" => &object["spec"]["selector"],
         _ => &object["spec"]["selector"]["matchLabels"],
     };
-    if !selector
-        .as_object()
-        .is_some_and(|labels| !labels.is_empty())
-    {
+    if selector.as_object().is_none_or(serde_json::Map::is_empty) {
         anyhow::bail!(
             "couldn't retrieve selectors via --selector flag or introspection: the {kind} has none"
         );
