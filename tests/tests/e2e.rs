@@ -213,7 +213,11 @@ async fn six_pods_with_sidecars(cluster: &Cluster) -> anyhow::Result<()> {
             .into_iter()
             .chain(status.init_container_statuses)
             .flatten();
-        let ready: Vec<String> = containers.filter(|c| c.ready).map(|c| c.name).collect();
+        // istio-init is done, and so no longer runs
+        let ready: Vec<String> = containers
+            .filter(|c| c.ready && c.state.as_ref().is_some_and(|s| s.running.is_some()))
+            .map(|c| c.name)
+            .collect();
         ensure!(
             ready.len() == 2 && ready.iter().any(|name| name == "istio-proxy"),
             "{}: {ready:?}",
