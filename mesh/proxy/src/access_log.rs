@@ -24,8 +24,9 @@ pub(crate) use format::{Format, Record};
 
 use crate::{exchange::Exchange, request::Downstream, stats::Registry};
 
-/// The longest that a line waits in the worker.
-const FLUSH_AFTER: Duration = Duration::from_millis(200);
+/// The longest that a line waits in the worker: less than it takes to type, or to start, the command
+/// that looks for it.
+const FLUSH_AFTER: Duration = Duration::from_millis(20);
 /// Bytes gathered before they are handed on at once.
 const FLUSH_AT: usize = 16 * 1024;
 /// Batches that may wait for standard output.
