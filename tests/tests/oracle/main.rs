@@ -303,7 +303,10 @@ async fn act(side: &Side, case: &Case, number: usize, send: &Send) -> Did {
         true => side.admin(case),
         false => side.door(case, send.port),
     };
-    let host = send.host.clone().unwrap_or_else(|| case.host());
+    let host = send.host.clone().unwrap_or_else(|| match send.admin {
+        true => "localhost".into(),
+        false => case.host(),
+    });
     let many = if send.times > 1 { "*" } else { "" };
     let agent = format!("{}/{}{many}", case.name, number + 1);
     let mut answers = Vec::new();
