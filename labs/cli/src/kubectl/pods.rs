@@ -66,17 +66,18 @@ pub async fn selected(server: &Server, labels: &str) -> anyhow::Result<Vec<Value
         .unwrap_or_default())
 }
 
-/// Those that serve come before those that begin or end; the longest running first.
-fn rank(pod: &Value) -> (bool, bool, bool, String) {
+/// Those that serve come before those that begin or end; what has served for longest first, then what
+/// is oldest. Times are whole seconds; the order of the list decides between equals, as in kubectl.
+fn rank(pod: &Value) -> (bool, bool, bool, String, String) {
     let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions.any(|c| c["type"] == "Ready" && c["status"] == "True");
-    let ending = pod["metadata"]["deletionTimestamp"].is_string();
-    let started = pod["status"]["startTime"].as_str().unwrap_or_default();
+    let ready = conditions.find(|c| c["type"] == "Ready" && c["status"] == "True");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (
-        ending,
+        pod["metadata"]["deletionTimestamp"].is_string(),
         pod["status"]["phase"] != "Running",
-        !ready,
-        started.to_owned(),
+        ready.is_none(),
+        ready.map_or_else(String::new, |c| text(&c["lastTransitionTime"])),
+        text(&pod["metadata"]["creationTimestamp"]),
     )
 }
 
