@@ -193,15 +193,15 @@ async fn the_nearest_mode_holds(file: &Path, details: &str) -> anyhow::Result<()
         ("default", "default"),
         ("default", "details"),
     ];
+    let forget = |namespace: &str, name: &str| {
+        let which = ["peerauthentication", name, "-n", namespace];
+        let command = [&["delete", "--ignore-not-found"], &which[..]].concat();
+        kubectl::ok(file, &command, "")
+    };
     for (modes, served) in MODES {
         for ((namespace, name), mode) in RULES.into_iter().zip(modes) {
             if mode.is_empty() {
-                let which = ["peerauthentication", name, "-n", namespace];
-                kubectl::ok(
-                    file,
-                    &[&["delete", "--ignore-not-found"], &which[..]].concat(),
-                    "",
-                )?;
+                forget(namespace, name)?;
                 continue;
             }
             let port = match modes[3] {
@@ -229,12 +229,7 @@ async fn the_nearest_mode_holds(file: &Path, details: &str) -> anyhow::Result<()
         .await?;
     }
     for (namespace, name) in RULES {
-        let which = ["peerauthentication", name, "-n", namespace];
-        kubectl::ok(
-            file,
-            &[&["delete", "--ignore-not-found"], &which[..]].concat(),
-            "",
-        )?;
+        forget(namespace, name)?;
     }
     Ok(())
 }

@@ -175,10 +175,14 @@ async fn a_connection_lasts_no_longer_than_it_may() {
     let mesh = Mesh::start(chains(&[("web", named("").await)], chain));
     let mut stream = TcpStream::connect(mesh.address("tcp")).await.unwrap();
     // Never silent for long.
-    let mut byte = [0];
-    while stream.write_all(b"x").await.is_ok() && stream.read_exact(&mut byte).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let talking = async {
+        let mut byte = [0];
+        while stream.write_all(b"x").await.is_ok() && stream.read_exact(&mut byte).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), talking).await;
+    ended.expect("it goes on and on");
     assert!(mesh.line().contains("\"- - -\" 0 DT "));
     assert_eq!(mesh.stat("tcp.tcp.max_downstream_connection_duration"), 1);
     assert_eq!(mesh.stat("tcp.tcp.idle_timeout"), 0);
