@@ -46,7 +46,7 @@ pub struct Resource {
 #[derive(Debug)]
 pub enum Origin {
     /// Compiled in.
-    Builtin(builtin::Typed),
+    Builtin(builtin::SchemaOf),
     /// A CustomResourceDefinition.
     Custom(Arc<CustomKind>),
 }

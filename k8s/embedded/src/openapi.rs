@@ -60,8 +60,8 @@ pub fn document(resources: &[Arc<Resource>], path: &str) -> Option<Value> {
             continue;
         }
         let schema = match &resource.origin {
-            Origin::Builtin(typed) => {
-                let reference = (typed.schema)(&mut generator);
+            Origin::Builtin(schema) => {
+                let reference = schema(&mut generator);
                 component(reference.as_value())
             }
             Origin::Custom(kind) => {

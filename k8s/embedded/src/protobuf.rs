@@ -249,7 +249,7 @@ fn read_value(
     match (ty, wire) {
         (Type::Bool, Wire::Varint(number)) => Ok(Value::Bool(number != 0)),
         // Both sizes are written as 64 bits with the sign extended.
-        (Type::Integer, Wire::Varint(number)) => Ok(Value::from(number.cast_signed())),
+        (Type::Int32 | Type::Int64, Wire::Varint(number)) => Ok(Value::from(number.cast_signed())),
         (Type::String, Wire::Bytes(bytes)) => scalar::text(bytes, message).map(Value::String),
         (Type::Bytes, Wire::Bytes(bytes)) => Ok(scalar::base64(bytes)),
         (Type::Quantity, Wire::Bytes(bytes)) => scalar::quantity(bytes),

@@ -2,11 +2,15 @@
 //!
 //! A block per message of the Kubernetes API: its name (with `group.version.` for all but the
 //! core and meta groups), then one line per field: JSON name, protobuf field number, type. The
-//! numbers and types are those of the API's published protobuf definitions; `inline` marks a Go
-//! embedded struct, whose fields sit beside the others in JSON.
+//! numbers and types are those of the API's published protobuf definitions (0: it is read from JSON
+//! alone); `inline` marks a Go embedded struct, whose fields sit beside the others in JSON.
 //!
-//! It serves the protobuf decoder, the two merging patches (which list is merged by which key)
-//! and server-side apply.
+//! It serves the reading of objects, the protobuf decoder, the two merging patches (which list is
+//! merged by which key) and server-side apply.
+
+mod decode;
+
+pub(crate) use decode::decode;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -20,8 +24,12 @@ pub(crate) enum Type {
     String,
     /// A boolean.
     Bool,
-    /// A signed integer of 32 or 64 bits.
-    Integer,
+    /// A signed integer of 32 bits.
+    Int32,
+    /// A signed integer of 64 bits.
+    Int64,
+    /// Any number.
+    Number,
     /// Bytes: base64 in JSON.
     Bytes,
     /// `500m`, `64Mi`.
@@ -34,6 +42,10 @@ pub(crate) enum Type {
     MicroTime,
     /// JSON kept as bytes: a field set.
     FieldsV1,
+    /// Any JSON.
+    Json,
+    /// This message, a list of it, a boolean, or names: the odd places of a JSON schema.
+    SchemaOr(&'static str),
     /// Another message of the table.
     Message(&'static str),
 }
@@ -89,6 +101,20 @@ impl Message {
         })
     }
 
+    /// The names of all fields in JSON, those of inline structs among them.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> Box<dyn Iterator<Item = &'static str>> {
+        let fields = self.fields.clone();
+        Box::new(
+            fields
+                .into_iter()
+                .flat_map(|field| match (field.arity, field.ty) {
+                    (Arity::Inline, Type::Message(name)) => message(name).unwrap().names(),
+                    _ => Box::new(std::iter::once(field.name)),
+                }),
+        )
+    }
+
     /// The field with this protobuf number.
     pub(crate) fn number(&self, number: u32) -> Option<&Field> {
         self.fields.iter().find(|field| field.number == number)
@@ -109,7 +135,7 @@ pub(crate) fn of_kind(gvk: &Gvk) -> Option<&'static Message> {
             let known = matches!(
                 group,
                 "apps" | "batch" | "autoscaling" | "policy" | "admissionregistration.k8s.io"
-            ) || (group.ends_with(".k8s.io") && group != "apiextensions.k8s.io");
+            ) || group.ends_with(".k8s.io");
             known
                 .then(|| message(&format!("{short}.{version}.{}", gvk.kind)))
                 .flatten()
@@ -165,13 +191,17 @@ fn parse_field(line: &'static str) -> Option<Field> {
     let ty = match word {
         "string" => Type::String,
         "bool" => Type::Bool,
-        "int32" | "int64" => Type::Integer,
+        "int32" => Type::Int32,
+        "int64" => Type::Int64,
+        "double" => Type::Number,
         "bytes" => Type::Bytes,
         "Quantity" => Type::Quantity,
         "IntOrString" => Type::IntOrString,
         "Time" => Type::Time,
         "MicroTime" => Type::MicroTime,
         "FieldsV1" => Type::FieldsV1,
+        "JSON" => Type::Json,
+        "JSONSchemaPropsOr" => Type::SchemaOr("apiextensions.v1.JSONSchemaProps"),
         message => Type::Message(message),
     };
     Some(Field {

@@ -22,9 +22,6 @@ use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use schemars::{Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use std::fmt;
 
 const ALL: &[&str] = &[
     "create",
@@ -46,76 +43,8 @@ const STREAM: &[&str] = &["create", "get"];
 const UPDATE: &[&str] = &["update"];
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
-/// What the compiled-in types know about a kind.
-#[derive(Clone, Copy)]
-pub struct Typed {
-    /// Reads an object as its type.
-    pub check: fn(&Value) -> Result<Vec<String>, TypeError>,
-    /// Adds its JSON schema to a generator's definitions; returns a reference to it.
-    pub schema: fn(&mut SchemaGenerator) -> Schema,
-}
-
-impl fmt::Debug for Typed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Typed")
-    }
-}
-
-/// A field that holds a value of the wrong type.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {reason}")]
-pub struct TypeError {
-    /// The field, e.g. `spec.replicas`.
-    pub path: String,
-    /// What was found and what was expected.
-    pub reason: String,
-}
-
-impl Typed {
-    fn of<T: DeserializeOwned + schemars::JsonSchema>() -> Self {
-        Typed {
-            check: check::<T>,
-            schema: |generator| generator.subschema_for::<T>(),
-        }
-    }
-}
-
-/// Reads an object as a type; returns the paths of the fields that the type does not have.
-fn check<T: DeserializeOwned>(object: &Value) -> Result<Vec<String>, TypeError> {
-    let mut unknown = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
-    let deserializer = serde_path_to_error::Deserializer::new(object, &mut track);
-    let result: Result<T, _> = serde_ignored::deserialize(deserializer, |path| {
-        unknown.push(field_path(&path));
-    });
-    match result {
-        Ok(_) => Ok(unknown),
-        Err(error) => Err(TypeError {
-            path: track.path().to_string(),
-            reason: error.to_string(),
-        }),
-    }
-}
-
-/// `spec.containers[0].nam`, as Kubernetes prints paths.
-fn field_path(path: &serde_ignored::Path<'_>) -> String {
-    use serde_ignored::Path;
-    match path {
-        Path::Root => String::new(),
-        Path::Seq { parent, index } => format!("{}[{index}]", field_path(parent)),
-        Path::Map { parent, key } => {
-            let parent = field_path(parent);
-            if parent.is_empty() {
-                key.clone()
-            } else {
-                format!("{parent}.{key}")
-            }
-        }
-        Path::Some { parent }
-        | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => field_path(parent),
-    }
-}
+/// Adds the JSON schema of a compiled-in type to a generator's definitions; returns a reference to it.
+pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// One row of the table.
 struct Row {
@@ -129,7 +58,7 @@ struct Row {
     verbs: &'static [&'static str],
     subresources: &'static [&'static str],
     storage: &'static str,
-    typed: Typed,
+    schema: SchemaOf,
 }
 
 macro_rules! row {
@@ -146,7 +75,7 @@ macro_rules! row {
             verbs: row!(@verbs $($verbs)?),
             subresources: row!(@list $($sub)?),
             storage: row!(@storage $($storage)?),
-            typed: Typed::of::<$module::$kind>(),
+            schema: |generator| generator.subschema_for::<$module::$kind>(),
         }
     };
     (@scope namespaced) => { true };
@@ -239,7 +168,7 @@ fn resource(row: Row) -> Resource {
         verbs: row.verbs,
         subresources,
         storage: storage.into(),
-        origin: Origin::Builtin(row.typed),
+        origin: Origin::Builtin(row.schema),
         gvk,
     }
 }
@@ -272,17 +201,76 @@ pub(crate) fn custom_verbs() -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::types::{self, Arity, Type, of_kind};
+    use serde_json::Value;
+    use std::collections::BTreeSet;
 
+    /// What is read of an object is what its type has.
     #[test]
-    fn unknown_and_mistyped_fields_are_named() {
-        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "imag": "x"}]}, "x": 1});
-        assert_eq!(
-            check::<core::Pod>(&pod).unwrap(),
-            ["spec.containers[0].imag", "x"]
-        );
-        let deployment = json!({"spec": {"replicas": "two"}});
-        let error = check::<apps::Deployment>(&deployment).unwrap_err();
-        assert_eq!(error.path, "spec.replicas");
+    fn the_table_of_fields_agrees_with_the_types() {
+        let mut generator = schemars::generate::SchemaSettings::openapi3().into_generator();
+        let mut kinds = Vec::new();
+        for row in rows() {
+            let reference = (row.schema)(&mut generator);
+            let Some(message) = of_kind(&Gvk::new(row.group, row.version, row.kind)) else {
+                // Measured, never written.
+                assert_eq!(row.verbs, GET_LIST, "{}", row.kind);
+                continue;
+            };
+            kinds.push((name_of(reference.as_value()), message.name));
+        }
+        let schemas = Value::Object(generator.take_definitions(false));
+        let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
+        while let Some((schema, message)) = kinds.pop() {
+            if !seen.insert((schema.clone(), message)) {
+                continue;
+            }
+            let message = types::message(message).unwrap();
+            let properties = schemas[&schema]["properties"].as_object();
+            let declared: BTreeSet<&str> = properties
+                .into_iter()
+                .flat_map(|it| it.keys().map(String::as_str))
+                .filter(|name| {
+                    !matches!(*name, "apiVersion" | "kind") || message.field(name).is_some()
+                })
+                .collect();
+            let known: BTreeSet<&str> = message.names().collect();
+            let differences = declared.symmetric_difference(&known);
+            wrong.extend(differences.map(|name| format!("{}.{name}", message.name)));
+            for (name, property) in properties.into_iter().flatten() {
+                let Some(field) = message.field(name) else {
+                    continue;
+                };
+                let element = match field.arity {
+                    Arity::List => &property["items"],
+                    Arity::Map => &property["additionalProperties"],
+                    Arity::One | Arity::Inline => property,
+                };
+                let place = format!("{}.{name}: {property}", message.name);
+                match field.ty {
+                    Type::Message(inner) if inner.ends_with(".ExtraValue") => {
+                        assert_eq!(element["type"], "array", "{place}");
+                    }
+                    Type::Message(inner) => kinds.push((name_of(element), inner)),
+                    Type::String => assert_eq!(element["type"], "string", "{place}"),
+                    Type::Bool => assert_eq!(element["type"], "boolean", "{place}"),
+                    Type::Int32 => assert_eq!(element["format"], "int32", "{place}"),
+                    Type::Int64 => assert_eq!(element["format"], "int64", "{place}"),
+                    Type::Number => assert_eq!(element["type"], "number", "{place}"),
+                    _ => assert!(element.is_object(), "{place}"),
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "on one side only: {wrong:?}");
+        assert!(seen.len() > 200, "{}", seen.len());
+    }
+
+    /// The component that a schema refers to.
+    fn name_of(schema: &Value) -> String {
+        let reference = schema["$ref"]
+            .as_str()
+            .or_else(|| schema["allOf"][0]["$ref"].as_str())
+            .unwrap_or_else(|| panic!("{schema}: a reference"));
+        reference.rsplit('/').next().unwrap().to_owned()
     }
 }

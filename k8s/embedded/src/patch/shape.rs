@@ -168,7 +168,7 @@ fn of_type<'a>(ty: Type) -> Shape<'a> {
     match ty {
         Type::Message(name) if name.ends_with(".ExtraValue") => Shape::Deduced,
         Type::Message(name) => types::message(name).map_or(Shape::Deduced, Shape::Struct),
-        Type::FieldsV1 => Shape::Deduced,
+        Type::FieldsV1 | Type::Json | Type::SchemaOr(_) => Shape::Deduced,
         _ => Shape::Scalar,
     }
 }

@@ -4,6 +4,7 @@ use super::options::FieldValidation;
 use super::{ApiError, Call, Cause};
 use crate::discovery::{Origin, Resource};
 use crate::gvk::Gvk;
+use crate::types;
 use crate::versions;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -102,30 +103,26 @@ pub(super) fn decode(
 ) -> Result<Vec<String>, ApiError> {
     let resource = &call.target.resource;
     let unknown = match &resource.origin {
-        Origin::Builtin(typed) => decode_typed(typed.check, &resource.gvk, object)?,
+        Origin::Builtin(_) => decode_as(&resource.gvk, object)?,
         Origin::Custom(custom) => super::custom::prune(custom, object),
     };
     report(call, object, unknown, sent)
 }
 
-/// Reads an object as a compiled-in type; removes and returns what the type does not have.
-pub(super) fn decode_typed(
-    check: fn(&Value) -> Result<Vec<String>, crate::discovery::builtin::TypeError>,
-    gvk: &Gvk,
-    object: &mut Value,
-) -> Result<Vec<String>, ApiError> {
+/// Reads an object as a built-in kind; removes and returns what the kind does not have.
+fn decode_as(gvk: &Gvk, object: &mut Value) -> Result<Vec<String>, ApiError> {
     remove_nulls(object);
-    let unknown = check(object).map_err(|error| {
+    // Kinds that are only read have no fields to be checked.
+    let (Some(kind), Value::Object(fields)) = (types::of_kind(gvk), object) else {
+        return Ok(Vec::new());
+    };
+    types::decode(kind, fields).map_err(|error| {
         ApiError::bad_request(format!(
             "{kind} in version {:?} cannot be handled as a {kind}: {error}",
             gvk.version,
             kind = gvk.kind
         ))
-    })?;
-    for path in &unknown {
-        remove(object, path);
-    }
-    Ok(unknown)
+    })
 }
 
 fn report(
@@ -219,27 +216,6 @@ pub(super) fn remove_nulls(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(remove_nulls),
         _ => {}
-    }
-}
-
-/// Removes the field at a path such as `spec.containers[0].nam`. Keys with dots in them do not
-/// appear among unknown fields: maps take any key.
-fn remove(object: &mut Value, path: &str) {
-    let mut pointer = String::new();
-    for part in path.split('.') {
-        let mut pieces = part.split('[');
-        let key = pieces.next().unwrap_or_default();
-        pointer.push('/');
-        pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-        for index in pieces {
-            pointer.push('/');
-            pointer.push_str(index.trim_end_matches(']'));
-        }
-    }
-    if let Some((parent, key)) = pointer.rsplit_once('/')
-        && let Some(fields) = object.pointer_mut(parent).and_then(Value::as_object_mut)
-    {
-        fields.shift_remove(&key.replace("~1", "/").replace("~0", "~"));
     }
 }
 
@@ -371,10 +347,8 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_removed_by_path() {
-        let mut object = json!({"a": {"b": [{"c": 1, "d": 2}]}, "e": null, "f": [{"g": null}]});
-        remove(&mut object, "a.b[0].c");
-        remove(&mut object, "nosuch.x");
+    fn null_is_absence() {
+        let mut object = json!({"a": {"b": [{"d": 2}]}, "e": null, "f": [{"g": null}]});
         remove_nulls(&mut object);
         assert_eq!(object, json!({"a": {"b": [{"d": 2}]}, "f": [{}]}));
     }
