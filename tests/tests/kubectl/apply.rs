@@ -12,6 +12,7 @@ pub(crate) const STEPS: &[(&str, Step)] = &[
     ("apply_client_side", apply_client_side),
     ("apply_server_side", apply_server_side),
     ("apply_what_is_delivered", apply_what_is_delivered),
+    ("apply_what_labs_apply", apply_what_labs_apply),
 ];
 
 /// The bases of `k8s/` as an instructor applies them: the server takes each object of them.
@@ -35,6 +36,46 @@ fn apply_what_is_delivered(ns: &Namespace) -> anyhow::Result<()> {
             taken.count() == objects,
             "{base}: {objects} objects\n{answer}"
         );
+    }
+    Ok(())
+}
+
+/// The files of the lab book: the server takes each object of them.
+fn apply_what_labs_apply(ns: &Namespace) -> anyhow::Result<()> {
+    // Parts of Deployments, laid over those that run; the labs' own test does it.
+    const PATCHES: [&str; 2] = ["bad-staff.yaml", "no-propagation.yaml"];
+    // A dry run makes no namespace for those that follow it.
+    const NAMESPACES: [&str; 2] = ["tutorial", "ward-nine"];
+    let mut files = Vec::new();
+    for lab in std::fs::read_dir(dojo::root().join("labs/book"))? {
+        let lab = lab?.path();
+        if !lab.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(lab)? {
+            let file = file?.path();
+            let name = file.file_name().unwrap_or_default();
+            if file.extension().is_some_and(|it| it == "yaml")
+                && !PATCHES.iter().any(|patch| name == *patch)
+            {
+                files.push(file.to_str().context("a path in UTF-8")?.to_owned());
+            }
+        }
+    }
+    ensure!(files.len() > 40, "{files:?}");
+    for namespace in NAMESPACES {
+        ns.ok(&format!("create namespace {namespace}"))?;
+    }
+    let files: Vec<&str> = files.iter().flat_map(|file| ["-f", file]).collect();
+    let line = [&["apply", "--dry-run=server"], &files[..]].concat();
+    let answer = kubectl::ok(&ns.dojo.kubeconfig(), &line, "")?;
+    let not_taken: Vec<&str> = answer
+        .lines()
+        .filter(|line| !line.ends_with("(server dry run)"))
+        .collect();
+    ensure!(not_taken.is_empty(), "{not_taken:?}");
+    for namespace in NAMESPACES {
+        ns.ok(&format!("delete namespace {namespace} --wait=false"))?;
     }
     Ok(())
 }
