@@ -9,6 +9,7 @@ pub(crate) mod prometheus;
 mod server_info;
 pub(crate) mod stats;
 mod stranger;
+mod user;
 
 use std::{
     borrow::Cow,
@@ -24,6 +25,7 @@ use crate::{proxy::Proxy, serve::Page, tap};
 
 pub(crate) use logging::Logging;
 pub(crate) use stranger::is_stranger;
+pub(crate) use user::is_another;
 
 /// What the outside may ask a proxy to do, and what it tells of its life.
 #[derive(Debug, Default)]

@@ -27,7 +27,7 @@ use crate::{
     discovery::Discovery,
     identity,
     proxy::{Options, Proxy},
-    serve::{self, Page},
+    serve::{self, Ends, Page},
     spans,
     stats::Registry,
 };
@@ -98,7 +98,8 @@ async fn run_local(args: Args) -> anyhow::Result<()> {
         agent: Agent::from_environment(),
         localhost,
     });
-    serve_admin(&control, SocketAddr::new(localhost, args.admin_port)).await?;
+    let admin = SocketAddr::new(localhost, args.admin_port);
+    serve_admin(&control, admin, pod.is_loopback()).await?;
     if !args.no_agent {
         serve_agent(&control, pod).await?;
     }
@@ -203,7 +204,12 @@ async fn follow(control: Rc<Control>, mut updates: Receiver<Update>) {
     }
 }
 
-async fn serve_admin(control: &Rc<Control>, address: SocketAddr) -> anyhow::Result<()> {
+/// `shared`: pods share the loopback interface with the users of the machine.
+async fn serve_admin(
+    control: &Rc<Control>,
+    address: SocketAddr,
+    shared: bool,
+) -> anyhow::Result<()> {
     let listener = serve::bind(address).await?;
     let control = control.clone();
     spawn_local(serve::serve(listener, move |request| {
@@ -211,6 +217,11 @@ async fn serve_admin(control: &Rc<Control>, address: SocketAddr) -> anyhow::Resu
         async move {
             if admin::is_stranger(request.headers()) {
                 let text = "this interface answers under loopback addresses and the name localhost, and no web page\n";
+                return Page::text(text.into()).status(StatusCode::FORBIDDEN);
+            }
+            let ends = request.extensions().get::<Ends>();
+            if shared && ends.is_none_or(|ends| admin::is_another(ends.peer, ends.local)) {
+                let text = "this interface answers its pod: processes of the user who runs it, and of root\n";
                 return Page::text(text.into()).status(StatusCode::FORBIDDEN);
             }
             let (path, query) = (request.uri().path(), request.uri().query().unwrap_or(""));

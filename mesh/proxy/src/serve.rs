@@ -7,7 +7,10 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 
 use crate::{socket, tap::Lines};
 
@@ -85,6 +88,13 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot bind {address}: {error}")))
 }
 
+/// The addresses of a connection: an extension of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
 /// Serves pages until dropped. Must run on a local set.
 pub(crate) async fn serve<H, F>(listener: TcpListener, handler: H)
 where
@@ -98,8 +108,13 @@ where
         let Ok(()) = places.acquire().await.map(|place| place.forget()) else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let accepted = listener.accept().await;
+        let ends = |(stream, peer): (TcpStream, _)| {
+            let local = stream.local_addr()?;
+            Ok((stream, Ends { peer, local }))
+        };
+        let (stream, ends) = match accepted.and_then(ends) {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -109,8 +124,9 @@ where
         };
         let (handler, places) = (handler.clone(), places.clone());
         tokio::task::spawn_local(async move {
-            let service = service_fn(move |request| {
+            let service = service_fn(move |mut request: Request<Incoming>| {
                 let handler = handler.clone();
+                request.extensions_mut().insert(ends);
                 async move { Ok::<_, Infallible>(respond(handler(request).await)) }
             });
             // A client that breaks off is its own affair.
