@@ -238,10 +238,13 @@ async fn answer_resources(api: &Arc<Inner>, request: Request) -> Result<Response
     Ok(response)
 }
 
-/// Whether a person typed it: kubectl says its name.
+/// Whether a person typed the name: kubectl says what it is and which command it carries out. `apply`
+/// and `diff` ask for what they are about to make.
 fn typed(headers: &http::HeaderMap) -> bool {
-    let agent = headers.get(http::header::USER_AGENT);
-    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"kubectl"))
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let makes = |command: &str| matches!(command, "kubectl apply" | "kubectl diff");
+    text("user-agent").is_some_and(|agent| agent.starts_with("kubectl"))
+        && !text("kubectl-command").is_some_and(makes)
 }
 
 fn verb(method: &Method, target: &Target) -> Result<&'static str, ApiError> {

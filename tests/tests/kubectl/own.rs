@@ -308,6 +308,16 @@ fn watches(ns: &Namespace) -> anyhow::Result<()> {
 fn slips(ns: &Namespace) -> anyhow::Result<()> {
     let rule = "---\n{ apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: { name: hello-dr }, spec: { host: svc-hello } }";
     ns.typed("apply -f -", rule)?;
+    // What is about to be made need not be there yet.
+    let alike = rule.replace("hello-dr", "hello-ds");
+    let line = ["-n", &ns.name, "apply", "-f", "-"];
+    let made = kubectl::run(&ns.dojo.kubeconfig(), &line, &alike)?;
+    let told = text(&made.stderr);
+    ensure!(
+        made.status.success() && !told.contains("did you mean"),
+        "{told}"
+    );
+    ns.typed("delete -f -", &alike)?;
     // The name turned round, and the right name in the wrong namespace: NotFound, and what may be meant.
     let told = ns.refused("delete dr/dr-hello", "")?;
     contains(&told, &["(NotFound)", "did you mean \"hello-dr\"?"])?;
