@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import re
 import socket
 import statistics
@@ -52,17 +53,15 @@ def ratio(ours, theirs):
 
 
 def free_port(offset=0):
-    """A port of 127.0.0.1 that nobody uses, and whose neighbour `offset` above is free too."""
+    """A port of 127.0.0.1 that nobody uses, and whose neighbour `offset` above is free too; below those of outgoing connections."""
     while True:
         with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            try:
+            port = random.randrange(10_000, 20_000)
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
                 if offset:
                     two.bind(("127.0.0.1", port + offset))
                 return port
-            except (OSError, OverflowError):
-                continue
 
 
 def proportional_memory(pid):

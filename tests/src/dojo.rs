@@ -46,17 +46,14 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// A port that nobody uses, and whose neighbour at [`HTTPS_OFFSET`] is free too.
-pub fn free_gateway_port() -> u16 {
-    loop {
-        let http = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let port = http.local_addr().expect("bound").port();
-        if port < u16::MAX - HTTPS_OFFSET
-            && TcpListener::bind(("127.0.0.1", port + HTTPS_OFFSET)).is_ok()
-        {
-            return port;
-        }
-    }
+/// A port on 127.0.0.1 that nobody uses, and whose neighbour at [`HTTPS_OFFSET`] is free too. It is below those
+/// that the system gives to outgoing connections, so nobody takes it by chance before it is used.
+pub fn free_port() -> u16 {
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    std::iter::repeat_with(|| rand::random_range(10_000..20_000))
+        .take(1000)
+        .find(|port| free(*port) && free(port + HTTPS_OFFSET))
+        .expect("loopback has a free port")
 }
 
 /// A running cluster; dropped, it is gone without a trace.
@@ -84,7 +81,7 @@ impl Dojo {
         let dojo = Self {
             home: tempfile::tempdir()?,
             variables,
-            port: free_gateway_port(),
+            port: free_port(),
         };
         dojo.up_again(apps)?;
         Ok(dojo)

@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::Output, time::Duration};
 
 use dojo_tests::{
     bookstore::Reader,
-    dojo::{Dojo, eventually, free_gateway_port, meshdojo},
+    dojo::{Dojo, eventually, free_port, meshdojo},
 };
 
 fn code(output: &Output) -> i32 {
@@ -81,7 +81,7 @@ fn a_port_in_use_is_4_and_starts_nothing() {
 fn an_unwritable_home_is_4_and_named() {
     let output = meshdojo(
         "/proc/no-such-home".as_ref(),
-        &["up", "--gateway-port", &free_gateway_port().to_string()],
+        &["up", "--gateway-port", &free_port().to_string()],
     )
     .unwrap();
     assert_eq!(code(&output), 4, "{}", err(&output));

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, ensure};
 use axum::Router;
 use dojo_tests::{
-    dojo::{binary, eventually},
+    dojo::{binary, eventually, free_port},
     envoy,
 };
 use http::HeaderMap;
@@ -162,8 +162,8 @@ fn application() -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-fn free() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+fn free() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 /// A listener that forwards everything to one endpoint.
@@ -228,7 +228,7 @@ async fn a_real_envoy_and_our_proxy_prove_to_each_other_who_they_are() -> anyhow
     let (own, other) = (Authority::new()?, Authority::new()?);
     let app = application()?;
     for (from, to) in [(Kind::Envoy, Kind::Ours), (Kind::Ours, Kind::Envoy)] {
-        let (at, way, wrong, stranger) = (free()?, free()?, free()?, free()?);
+        let (at, way, wrong, stranger) = (free(), free(), free(), free());
         let _server = stage.start(to, "server", server(at, app, own.secrets(SERVER)?))?;
         let _client = stage.start(
             from,
@@ -292,7 +292,7 @@ async fn curl_and_openssl_agree_with_a_gateway_that_wants_certificates() -> anyh
         return Ok(());
     };
     let (own, other) = (Authority::new()?, Authority::new()?);
-    let (app, at) = (application()?, free()?);
+    let (app, at) = (application()?, free());
     let name = || anyhow::Ok(SanType::DnsName("shop.example".try_into()?));
     let (chain, key) = own.sign(name()?)?;
     let secrets = json!({
@@ -417,7 +417,7 @@ async fn half_handshakes_hold_nobody_up() -> anyhow::Result<()> {
         return Ok(());
     };
     let own = Authority::new()?;
-    let (app, at, way) = (application()?, free()?, free()?);
+    let (app, at, way) = (application()?, free(), free());
     let _server = stage.start(Kind::Ours, "server", server(at, app, own.secrets(SERVER)?))?;
     let _client = stage.start(
         Kind::Ours,
@@ -441,7 +441,7 @@ async fn half_handshakes_hold_nobody_up() -> anyhow::Result<()> {
         tokio::io::AsyncWriteExt::write_all(&mut stream, bytes).await?;
         held.push(stream);
     }
-    let fresh = free()?;
+    let fresh = free();
     let again = client(fresh, at, SERVER, own.secrets(CLIENT)?);
     let _again = stage.start(Kind::Ours, "again", again)?;
     eventually("a new handshake", SOON, || async {

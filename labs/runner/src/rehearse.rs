@@ -255,17 +255,14 @@ async fn play_step(
 }
 
 /// A port that nobody uses, and whose neighbour for HTTPS is free too.
+/// For a gateway; below the ports that the system gives to outgoing connections, so nobody takes it by
+/// chance before the gateway does.
 fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..100 {
-        let http = TcpListener::bind("127.0.0.1:0")?;
-        let port = http.local_addr()?.port();
-        if port < u16::MAX - HTTPS_OFFSET
-            && TcpListener::bind(("127.0.0.1", port + HTTPS_OFFSET)).is_ok()
-        {
-            return Ok(port);
-        }
-    }
-    bail!("no free port for a gateway")
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    std::iter::repeat_with(|| rand::random_range(10_000..20_000))
+        .take(1000)
+        .find(|port| free(*port) && free(port + HTTPS_OFFSET))
+        .context("no free port for a gateway")
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {

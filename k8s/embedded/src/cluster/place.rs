@@ -12,6 +12,10 @@ use tokio::net::{TcpListener, TcpSocket};
 /// Port on the node's address that a running cluster holds, so that no other takes its addresses.
 const GUARD_PORT: u16 = 10250;
 
+/// The API's port is one of these: below those that the system gives to outgoing connections, which
+/// could hold it when the cluster comes back.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
 const FILE: &str = "cluster.json";
 
 /// What the file keeps.
@@ -80,7 +84,7 @@ impl Place {
                     ));
                 }
             };
-            let listener = listen(Ipv4Addr::LOCALHOST, 0).context("taking a port on 127.0.0.1")?;
+            let listener = listen_anywhere().context("taking a port on 127.0.0.1")?;
             let kept = Kept {
                 index: addresses.index(),
                 port: listener.local_addr()?.port(),
@@ -111,6 +115,19 @@ fn read(file: &Path) -> anyhow::Result<Option<Kept>> {
             .with_context(|| format!("{}: remove it to choose a new place", file.display())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    }
+}
+
+/// Listens on a free port of [`PORTS`].
+fn listen_anywhere() -> std::io::Result<TcpListener> {
+    const TRIES: usize = 100;
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        match listen(Ipv4Addr::LOCALHOST, rand::rng().random_range(PORTS)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tried < TRIES => {}
+            done => return done,
+        }
     }
 }
 
