@@ -25,4 +25,4 @@ mod webhook;
 
 pub(crate) use annotations::not_carried_out;
 pub(crate) use certificate::serving;
-pub(crate) use webhook::{router, trust};
+pub(crate) use webhook::{answer, router, trust};

@@ -18,6 +18,7 @@ mod authenticate;
 mod ca;
 pub mod certs;
 pub mod compile;
+mod confine;
 mod debug;
 mod inject;
 mod jwks;

@@ -23,21 +23,25 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{annotations::not_carried_out, decide::wanted, patch::patch};
-use crate::{InjectionArgs, metrics::Metrics, report};
+use crate::{InjectionArgs, confine, metrics::Metrics, report};
 
 /// Kubernetes' limit of an object is 1.5 MiB; a review holds two, and some.
 const LARGEST_REVIEW: usize = 4 << 20;
+
+/// The configurations that call us to validate: the mesh's own, and that of a class.
+const VALIDATING: [&str; 2] = ["istio-validator-istio-system", "meshdojo-class"];
 
 struct Webhooks {
     settings: InjectionArgs,
     metrics: Arc<Metrics>,
 }
 
-/// `POST /inject` for pods and `POST /validate` for Istio's resources.
+/// `POST /inject` for pods, `POST /validate` for Istio's resources, `POST /confine/DOMAIN` for a class.
 pub(crate) fn router(settings: InjectionArgs, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/inject", post(inject))
         .route("/validate", post(validate))
+        .merge(confine::router())
         .layer(DefaultBodyLimit::max(LARGEST_REVIEW))
         .with_state(Arc::new(Webhooks { settings, metrics }))
 }
@@ -113,7 +117,8 @@ fn verdict(object: &Value) -> Value {
     json!({ "allowed": false, "warnings": warnings, "status": { "code": 400, "reason": "BadRequest", "message": message } })
 }
 
-fn answer(request: &Value, mut response: Value) -> Json<Value> {
+/// The AdmissionReview that answers a request.
+pub(crate) fn answer(request: &Value, mut response: Value) -> Json<Value> {
     response["uid"] = request["uid"].clone();
     Json(
         json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response }),
@@ -137,15 +142,22 @@ pub(crate) async fn trust(client: &Client, authority: &str) -> anyhow::Result<()
         }
     }
     let validating: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    if let Some(found) = validating.get_opt("istio-validator-istio-system").await? {
+    for name in VALIDATING {
+        let Some(found) = validating.get_opt(name).await? else {
+            continue;
+        };
         let webhooks = found
             .webhooks
             .iter()
             .flatten()
             .map(|webhook| (webhook.name.clone(), &webhook.client_config.ca_bundle));
         if let Some(patch) = bundles(webhooks, &bundle) {
-            validating.patch("istio-validator-istio-system", &PatchParams::default(), &Patch::Strategic(patch)).await
-                .context("writing the authority into ValidatingWebhookConfiguration istio-validator-istio-system")?;
+            validating
+                .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
+                .await
+                .with_context(|| {
+                    format!("writing the authority into ValidatingWebhookConfiguration {name}")
+                })?;
         }
     }
     Ok(())
