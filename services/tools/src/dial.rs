@@ -1,7 +1,7 @@
 //! Opens connections: from the container's own address, straight or through a proxy's tunnel,
 //! with TLS where the address asks for it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -79,6 +79,13 @@ pub async fn resolve(authority: &Authority) -> Result<Vec<SocketAddr>, DialError
         host: authority.host.clone(),
         problem,
     };
+    // RFC 6761: as curl and browsers do by themselves; not every resolver knows it.
+    if authority.host.ends_with(".localhost") {
+        return Ok(vec![SocketAddr::from((
+            Ipv4Addr::LOCALHOST,
+            authority.port,
+        ))]);
+    }
     let found = lookup_host((authority.host.as_str(), authority.port)).await;
     let mut addresses: Vec<SocketAddr> = found.map_err(|e| failed(e.to_string()))?.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
@@ -139,6 +146,16 @@ mod tests {
 
     use super::*;
     use crate::tls::{self, Trust};
+
+    #[tokio::test]
+    async fn names_below_localhost_are_this_machine() {
+        let authority = Authority {
+            host: "kim.localhost".to_owned(),
+            port: 80,
+        };
+        let found = resolve(&authority).await.expect("an address");
+        assert_eq!(found, [SocketAddr::from(([127, 0, 0, 1], 80))]);
+    }
 
     /// A server for `localhost` behind TLS that says hello, and the file of its certificate.
     async fn tls_server() -> (SocketAddr, tempfile::NamedTempFile) {
