@@ -15,6 +15,8 @@ use crate::{
 pub struct Book {
     /// The folder.
     pub folder: PathBuf,
+    /// What stands for the namespace `default` in its labs, where it is another.
+    pub namespace: Option<String>,
 }
 
 impl Book {
@@ -29,6 +31,7 @@ impl Book {
             }
             return Ok(Self {
                 folder: std::path::absolute(folder)?,
+                namespace: None,
             });
         }
         let here = std::env::current_dir()?;
@@ -40,7 +43,23 @@ impl Book {
         let folder = found.context(
             "the lab book is not found: go to the folder of the project, or name it with --book FOLDER",
         )?;
-        Ok(Self { folder })
+        Ok(Self {
+            folder,
+            namespace: None,
+        })
+    }
+
+    /// The project that the book is of: its parent's parent.
+    pub fn root(&self) -> &Path {
+        self.folder.ancestors().nth(2).unwrap_or(&self.folder)
+    }
+
+    fn read(&self, folder: &Path, language: Language) -> anyhow::Result<Lab> {
+        let lab = read(folder, language)?;
+        Ok(match &self.namespace {
+            Some(namespace) => lab.in_namespace(namespace),
+            None => lab,
+        })
     }
 
     /// The folders of its labs, in order.
@@ -66,7 +85,7 @@ impl Book {
     pub fn labs(&self, language: Language) -> anyhow::Result<Vec<Lab>> {
         self.folders()?
             .iter()
-            .map(|folder| read(folder, language))
+            .map(|folder| self.read(folder, language))
             .collect()
     }
 
@@ -86,7 +105,7 @@ impl Book {
             })
             .collect();
         let found = choose(&ids, meant)?;
-        read(&folders[found], language)
+        self.read(&folders[found], language)
     }
 }
 

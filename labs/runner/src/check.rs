@@ -33,6 +33,29 @@ pub enum Check {
     Trace(Trace),
 }
 
+impl Check {
+    /// The namespaces that it looks into.
+    pub fn namespaces_mut(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::Http(http) => vec![&mut http.request.namespace],
+            Self::Shares(shares) => vec![&mut shares.request.namespace],
+            Self::Answers(answers) => vec![&mut answers.request.namespace],
+            Self::Log(log) => [&mut log.namespace]
+                .into_iter()
+                .chain(log.after.as_mut().map(|request| &mut request.namespace))
+                .collect(),
+            Self::Stat(stat) => [&mut stat.namespace]
+                .into_iter()
+                .chain(stat.during.as_mut().map(|request| &mut request.namespace))
+                .collect(),
+            Self::Resource(resource) => vec![&mut resource.namespace],
+            Self::Pods(pods) => vec![&mut pods.namespace],
+            Self::Certificate(certificate) => vec![&mut certificate.namespace],
+            Self::Trace(trace) => vec![&mut trace.request.namespace],
+        }
+    }
+}
+
 /// A request.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -20,6 +20,8 @@ pub struct Cluster {
     pub client: Client,
     /// `http://127.0.0.1:8080`: what `/path` in a check is added to.
     pub gateway: String,
+    /// The one namespace that is seen, where it is not the whole cluster.
+    pub only: Option<String>,
 }
 
 impl Cluster {
@@ -32,30 +34,16 @@ impl Cluster {
         context: Option<&str>,
         gateway: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let options = KubeConfigOptions {
-            context: context.map(str::to_owned),
-            ..KubeConfigOptions::default()
-        };
-        let mut config = match kubeconfig {
-            Some(file) => {
-                let read = Kubeconfig::read_from(file)
-                    .with_context(|| format!("reading {}", file.display()))?;
-                Config::from_custom_kubeconfig(read, &options).await?
-            }
-            None => Config::from_kubeconfig(&options).await.context(
-                "no cluster: start one with `meshdojo up`, or set KUBECONFIG or --context",
-            )?,
-        };
-        // A loopback address is never behind a proxy.
-        if config.cluster_url.host() == Some("127.0.0.1") {
-            config.proxy_url = None;
-        }
-        let client = Client::try_from(config)?;
+        let client = client(kubeconfig, context).await?;
         let gateway = match gateway {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => find_gateway(&client).await?,
         };
-        Ok(Self { client, gateway })
+        Ok(Self {
+            client,
+            gateway,
+            only: None,
+        })
     }
 
     /// The API of a kind.
@@ -130,6 +118,32 @@ impl Cluster {
     }
 }
 
+/// A client by a kubeconfig, else by `KUBECONFIG` or the user's own, and one of its contexts.
+///
+/// # Errors
+/// When the file or the context is not there.
+pub async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = match kubeconfig {
+        Some(file) => {
+            let read = Kubeconfig::read_from(file)
+                .with_context(|| format!("reading {}", file.display()))?;
+            Config::from_custom_kubeconfig(read, &options).await?
+        }
+        None => Config::from_kubeconfig(&options)
+            .await
+            .context("no cluster: start one with `meshdojo up`, or set KUBECONFIG or --context")?,
+    };
+    // A loopback address is never behind a proxy.
+    if config.cluster_url.host() == Some("127.0.0.1") {
+        config.proxy_url = None;
+    }
+    Ok(Client::try_from(config)?)
+}
+
 /// Where the embedded cluster puts the loopback of a pod with a door: its pod range is 127.N.0, its loopbacks are
 /// 127.N.192. `None` for a pod of any other cluster.
 pub fn loopback(pod: &Pod) -> Option<Ipv4Addr> {
@@ -140,7 +154,10 @@ pub fn loopback(pod: &Pod) -> Option<Ipv4Addr> {
 }
 
 /// The address of the ingress gateway as this machine reaches it.
-async fn find_gateway(client: &Client) -> anyhow::Result<String> {
+///
+/// # Errors
+/// When there is none, or the cluster does not answer.
+pub async fn find_gateway(client: &Client) -> anyhow::Result<String> {
     for namespace in ["istio-system", "istio-ingress"] {
         let api: Api<Service> = Api::namespaced(client.clone(), namespace);
         let found = api

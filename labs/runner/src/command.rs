@@ -136,14 +136,18 @@ pub async fn run(args: LabArgs, place: Place) -> anyhow::Result<ExitCode> {
         say::line(serde_json::to_string_pretty(&crate::check::schema())?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let desk = desk::Desk {
+    let mut desk = desk::Desk {
         book: Book::find(args.options.book.as_deref())?,
         keeper: crate::progress::Keeper::new(&place.state),
         language,
         kubeconfig: place.kubeconfig,
         context: args.options.context,
         gateway: args.options.gateway,
+        class: None,
     };
+    if !matches!(args.verb, Verb::Test { .. } | Verb::Lint { .. }) {
+        desk.join_class(&place.state).await?;
+    }
     match args.verb {
         Verb::List => verbs::list(&desk),
         Verb::Start { lab } => verbs::start(&desk, lab.as_deref()).await,

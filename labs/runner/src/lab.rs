@@ -25,6 +25,20 @@ pub struct Lab {
     pub end: String,
 }
 
+impl Lab {
+    /// The lab with a namespace in the place of `default`.
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        let checks = self.steps.iter_mut().flat_map(|step| &mut step.checks);
+        let named = checks.flat_map(Check::namespaces_mut);
+        for name in named.chain(&mut self.front.namespaces) {
+            if name == "default" {
+                namespace.clone_into(name);
+            }
+        }
+        self
+    }
+}
+
 /// Front matter.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

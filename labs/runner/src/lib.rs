@@ -11,6 +11,7 @@
 pub mod attempt;
 pub mod book;
 pub mod check;
+pub mod class;
 pub mod cluster;
 pub mod command;
 pub mod diagnose;

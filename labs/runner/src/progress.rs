@@ -52,6 +52,9 @@ pub struct StepProgress {
     /// When it passed first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed: Option<Timestamp>,
+    /// Why the last check did not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Where progress is kept.
@@ -146,13 +149,22 @@ impl LabProgress {
         self.steps.entry(step).or_default()
     }
 
-    /// Notes a check that was made.
-    pub fn checked(&mut self, step: usize, passed: bool, now: Timestamp) {
+    /// Notes a check that was made, and why it did not pass if it did not.
+    pub fn checked(&mut self, step: usize, failed: Option<String>, now: Timestamp) {
         let at = self.at(step);
         if at.passed.is_none() {
             at.attempts += 1;
-            at.passed = passed.then_some(now);
+            at.passed = failed.is_none().then_some(now);
         }
+        at.reason = failed;
+    }
+
+    /// Since when the current step is worked on: since the last that passed, else since the lab was started.
+    pub fn at_step_since(&self) -> Timestamp {
+        let passed = self.steps.values().filter_map(|step| step.passed);
+        passed
+            .max()
+            .map_or(self.started, |last| last.max(self.started))
     }
 
     /// How many of `steps` have passed.
@@ -176,9 +188,10 @@ mod tests {
         keeper
             .change(|progress| {
                 progress.current = Some("01-a".into());
-                progress.lab("01-a", now).checked(1, false, now);
-                progress.lab("01-a", now).checked(1, true, now);
-                progress.lab("01-a", now).checked(1, false, now);
+                let not_yet = || Some("404".to_owned());
+                progress.lab("01-a", now).checked(1, not_yet(), now);
+                progress.lab("01-a", now).checked(1, None, now);
+                progress.lab("01-a", now).checked(1, not_yet(), now);
             })
             .unwrap();
         let text = fs::read_to_string(keeper.file()).unwrap();

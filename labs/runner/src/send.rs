@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -93,6 +94,10 @@ impl Sender {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs_f64(request.patience.0));
         let url = if request.url.starts_with('/') {
+            // As browsers and curl do by themselves; the system's resolver may not know such names.
+            if let Some(host) = local_host(&cluster.gateway) {
+                client = client.resolve(&host, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+            }
             format!("{}{}", cluster.gateway, request.url)
         } else {
             if let Some(from) = &request.from {
@@ -198,6 +203,13 @@ impl Sender {
             .map(|_| self.send())
             .buffer_unordered(at_a_time.max(1))
     }
+}
+
+/// The host of a URL, if it is one below `localhost`.
+fn local_host(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let host = uri.host()?;
+    host.ends_with(".localhost").then(|| host.to_owned())
 }
 
 /// The URL with the pod's address for the host `pod`.

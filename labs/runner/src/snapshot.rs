@@ -11,7 +11,7 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{cluster::Cluster, progress::write_whole};
+use crate::{class, cluster::Cluster, progress::write_whole};
 
 /// The kinds that steps make and change. What controllers make of them follows by itself.
 const KINDS: &[(&str, &str)] = &[
@@ -71,7 +71,8 @@ impl Snapshot {
             .try_collect()
             .await?;
         let mut objects: Vec<Value> = lists.into_iter().flatten().collect();
-        for namespace in namespaces {
+        // The namespace itself is not a student's to change.
+        for namespace in namespaces.iter().filter(|_| cluster.only.is_none()) {
             if let Some(found) = cluster
                 .api("v1", "Namespace", "")
                 .get_opt(namespace)
@@ -168,7 +169,7 @@ fn is_of_a_person(object: &DynamicObject) -> bool {
         && object.metadata.deletion_timestamp.is_none()
         && !matches!(
             object.name_any().as_str(),
-            "kube-root-ca.crt" | "istio-ca-root-cert"
+            "kube-root-ca.crt" | "istio-ca-root-cert" | class::PROGRESS_NAME
         )
 }
 

@@ -172,10 +172,8 @@ pub fn at_gateway(text: &str, gateway: &str) -> String {
         .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?.checked_add(HTTPS_OFFSET)?)))
         .map(|(host, port)| format!("{host}:{port}"));
     let text = text.replace(WRITTEN, address);
-    match https {
-        Some(https) => text.replace(WRITTEN_HTTPS, &https),
-        None => text,
-    }
+    // Without a port it is the usual one, and so is that of HTTPS.
+    text.replace(WRITTEN_HTTPS, https.as_deref().unwrap_or(address))
 }
 
 #[cfg(test)]
@@ -228,6 +226,13 @@ mod tests {
                 "http://127.0.0.1:18080"
             ),
             "curl http://127.0.0.1:18080/a https://127.0.0.1:18443/b"
+        );
+        assert_eq!(
+            at_gateway(
+                "http://127.0.0.1:8080/a https://127.0.0.1:8443/b",
+                "http://kim.test"
+            ),
+            "http://kim.test/a https://kim.test/b"
         );
     }
 }

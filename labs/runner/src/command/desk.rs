@@ -1,13 +1,14 @@
 //! What the verbs have before them: the book, the progress, the cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use crate::{
     book::Book,
-    cluster::Cluster,
+    class::{self, Class},
+    cluster::{self, Cluster},
     lab::{Lab, Step, Typed},
     language::Language,
     progress::Keeper,
@@ -23,15 +24,72 @@ pub(super) struct Desk {
     pub(super) kubeconfig: PathBuf,
     pub(super) context: Option<String>,
     pub(super) gateway: Option<String>,
+    /// The student's place in a class, if it is one.
+    pub(super) class: Option<Class>,
 }
 
 impl Desk {
+    /// A context or KUBECONFIG is the student's own choice; else it is the embedded cluster.
+    fn is_own_choice(&self) -> bool {
+        self.context.is_some()
+            || std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty())
+    }
+
+    /// Takes the student's place in a class, if the kubeconfig is of one: the book and the progress are those of that
+    /// place then. `state` is where progress is kept.
+    pub(super) async fn join_class(&mut self, state: &Path) -> anyhow::Result<()> {
+        if !self.is_own_choice() {
+            return Ok(());
+        }
+        // Without a cluster there is still something to read.
+        let Ok(client) = cluster::client(None, self.context.as_deref()).await else {
+            return Ok(());
+        };
+        let namespace = client.default_namespace().to_owned();
+        let found = match Class::find(&client, &namespace).await {
+            Ok(found) => found,
+            Err(error) => {
+                eprintln!("meshdojo: namespace {namespace} cannot be read: {error:#}");
+                None
+            }
+        };
+        let Some(class) = found else {
+            return Ok(());
+        };
+        if let Some(message) = &class.message {
+            eprintln!(
+                "*** {}: {message}",
+                self.language.pick("your instructor", "강사")
+            );
+        }
+        let place = state.join("class").join(&class.namespace);
+        class.write_rendered(self.book.root(), &place)?;
+        self.book = Book {
+            folder: place.join("labs/book"),
+            namespace: Some(class.namespace.clone()),
+        };
+        self.keeper = Keeper::new(&place);
+        self.class = Some(class);
+        Ok(())
+    }
+
+    /// Tells the instructor how far the student is. That it fails is no reason to stop.
+    pub(super) async fn publish(&self, cluster: &Cluster) {
+        let Some(class) = &self.class else {
+            return;
+        };
+        let publishing = async {
+            let labs = self.book.labs(self.language)?;
+            class::publish(&cluster.client, class, &self.keeper.read()?, &labs).await
+        };
+        if let Err(error) = publishing.await {
+            eprintln!("meshdojo: your progress is not in the cluster: {error:#}");
+        }
+    }
+
     /// The cluster that is worked on.
     pub(super) async fn cluster(&self) -> anyhow::Result<Cluster> {
-        // A context or KUBECONFIG is the student's own choice; else it is the embedded cluster.
-        let own_choice = self.context.is_some()
-            || std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
-        let file = (!own_choice).then_some(self.kubeconfig.as_path());
+        let file = (!self.is_own_choice()).then_some(self.kubeconfig.as_path());
         if file.is_some_and(|file| !file.exists()) {
             bail!(
                 "{}",
@@ -41,7 +99,11 @@ impl Desk {
                 )
             );
         }
-        Cluster::connect(file, self.context.as_deref(), self.gateway.as_deref()).await
+        let of_class = self.class.as_ref().map(|class| class.gateway.as_str());
+        let gateway = self.gateway.as_deref().or(of_class);
+        let mut cluster = Cluster::connect(file, self.context.as_deref(), gateway).await?;
+        cluster.only = self.class.as_ref().map(|class| class.namespace.clone());
+        Ok(cluster)
     }
 
     /// The lab that is worked on, and the number of its step.
@@ -81,13 +143,15 @@ impl Desk {
 
     /// A shell where the labs expect it: above `labs/book`.
     pub(super) fn shell(&self, gateway: &str) -> anyhow::Result<Shell> {
-        let folder = self
-            .book
-            .folder
-            .ancestors()
-            .nth(2)
-            .unwrap_or(&self.book.folder);
-        Shell::start(folder, &[], gateway, false)
+        let mut environment = Vec::new();
+        // The shell goes from folder to folder; a class's kubeconfig may be named from this one.
+        if let (Some(_), Some(file)) = (&self.class, std::env::var_os("KUBECONFIG")) {
+            let file = Path::new(&file);
+            if file.is_file() {
+                environment.push(("KUBECONFIG", std::path::absolute(file)?));
+            }
+        }
+        Shell::start(self.book.root(), &environment, gateway, false)
     }
 
     /// Keeps the state at the start of a step for `reset`.

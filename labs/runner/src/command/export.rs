@@ -115,7 +115,7 @@ mod tests {
         let labs = [crate::parse::parse(Path::new("01-a/README.md"), text).unwrap()];
         let mut progress = Progress::default();
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        progress.lab("01-a", now).checked(1, true, now);
+        progress.lab("01-a", now).checked(1, None, now);
         let csv = rendered(&labs, &progress, Format::Csv).unwrap();
         assert_eq!(
             csv.lines().collect::<Vec<_>>()[1..],

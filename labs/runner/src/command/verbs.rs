@@ -54,6 +54,9 @@ pub(super) async fn start(desk: &Desk, meant: Option<&str>) -> anyhow::Result<Ex
             labs.remove(0)
         }
     };
+    if desk.class.is_some() {
+        suits_a_class(desk, &lab)?;
+    }
     set_up(desk, &lab).await?;
     desk.keeper.change(|progress| {
         progress.current = Some(lab.id.clone());
@@ -67,16 +70,62 @@ pub(super) async fn start(desk: &Desk, meant: Option<&str>) -> anyhow::Result<Ex
     if !desk.start_of(&lab, step).exists() {
         desk.keep_start(&cluster, &lab, step).await?;
     }
+    desk.publish(&cluster).await;
     say::line(at_gateway(lab.setup.text.trim(), &cluster.gateway))?;
     say::line("")?;
     show(desk).await
+}
+
+/// A student of a class has one namespace; labs that need more are for a cluster of one's own.
+fn suits_a_class(desk: &Desk, lab: &Lab) -> anyhow::Result<()> {
+    if lab
+        .front
+        .namespaces
+        .iter()
+        .all(|name| Some(name) == desk.book.namespace.as_ref())
+    {
+        return Ok(());
+    }
+    bail!(
+        "{}",
+        desk.language.pick(
+            format!(
+                "lab {} works in the namespaces {}, and yours is one alone; do it on a cluster of your own: unset KUBECONFIG, then `meshdojo lab start {0}`",
+                lab.id,
+                lab.front.namespaces.join(", ")
+            ),
+            format!(
+                "{} 실습은 네임스페이스 {}에서 진행되므로 하나만 가진 수업에서는 할 수 없습니다. KUBECONFIG를 해제하고 `meshdojo lab start {0}`로 자신의 클러스터에서 하십시오",
+                lab.id,
+                lab.front.namespaces.join(", ")
+            )
+        )
+    )
 }
 
 /// Brings the cluster to the lab's start, unless it has been begun before.
 async fn set_up(desk: &Desk, lab: &Lab) -> anyhow::Result<()> {
     let begun = desk.keeper.read()?.labs.contains_key(&lab.id);
     let mut shell = desk.shell(desk.gateway.as_deref().unwrap_or("http://127.0.0.1:8080"))?;
-    if desk.context.is_none() {
+    if desk.class.is_some() {
+        eprintln!(
+            "{}: {} ({})",
+            desk.language.pick("this lab needs", "이 실습에 필요한 것"),
+            lab.front.needs.join(", "),
+            desk.language.pick(
+                "in a class your instructor installs that: `meshdojo class create --apps APP`",
+                "수업에서는 강사가 설치합니다: `meshdojo class create --apps APP`"
+            )
+        );
+        eprintln!(
+            "{}: cd {}",
+            desk.language.pick(
+                "its files, with your host and namespace",
+                "자신의 호스트와 네임스페이스가 적힌 실습 파일"
+            ),
+            desk.book.root().display()
+        );
+    } else if desk.context.is_none() {
         for need in &lab.front.needs {
             eprintln!("$ {need}");
             shell
@@ -164,11 +213,16 @@ pub(super) async fn judge_and_say(
 ) -> anyhow::Result<bool> {
     let verdicts = attempt(&step.checks, cluster, desk.language, patience, true).await?;
     let well = passed(&verdicts);
+    let failed = verdicts.iter().find_map(|(_, verdict)| match verdict {
+        Verdict::Failed(finding) => Some(finding.seen.clone()),
+        Verdict::Passed(_) => None,
+    });
     desk.keeper.change(|progress| {
         progress
             .lab(&lab.id, Timestamp::now())
-            .checked(step.number, well, Timestamp::now());
+            .checked(step.number, failed, Timestamp::now());
     })?;
+    desk.publish(cluster).await;
     if !verdicts.is_empty() {
         say::line(told(desk, cluster, &verdicts).await)?;
     }
@@ -245,7 +299,9 @@ async fn move_to(desk: &Desk, cluster: &Cluster, lab: &Lab, step: usize) -> anyh
         desk.keep_start(cluster, lab, step).await?;
     }
     desk.keeper
-        .change(|progress| progress.lab(&lab.id, Timestamp::now()).step = step)
+        .change(|progress| progress.lab(&lab.id, Timestamp::now()).step = step)?;
+    desk.publish(cluster).await;
+    Ok(())
 }
 
 pub(super) fn predict(desk: &Desk, choice: usize) -> anyhow::Result<ExitCode> {

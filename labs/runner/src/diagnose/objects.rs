@@ -63,8 +63,13 @@ impl Objects {
                 let resource = kube::api::ApiResource::from_gvk(&kube::api::GroupVersionKind::gvk(
                     group, version, kind,
                 ));
-                let api: kube::Api<kube::api::DynamicObject> =
-                    kube::Api::all_with(cluster.client.clone(), &resource);
+                let client = cluster.client.clone();
+                let api: kube::Api<kube::api::DynamicObject> = match &cluster.only {
+                    Some(only) if *kind != "Namespace" => {
+                        kube::Api::namespaced_with(client, only, &resource)
+                    }
+                    _ => kube::Api::all_with(client, &resource),
+                };
                 let list = match api.list(&ListParams::default()).await {
                     Ok(list) => list.items,
                     Err(kube::Error::Api(_)) => Vec::new(),
