@@ -21,20 +21,28 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// # Errors
 /// The server's refusal, with the kind and name of the object.
 pub async fn apply(client: &Client, objects: &[Value]) -> anyhow::Result<()> {
+    apply_as(client, FIELD_MANAGER, objects).await
+}
+
+/// The same under another name of who owns the fields.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_as(client: &Client, manager: &str, objects: &[Value]) -> anyhow::Result<()> {
     for object in objects {
         let what = format!(
             "{} {}",
             text(object, "/kind"),
             text(object, "/metadata/name")
         );
-        apply_one(client, object)
+        apply_one(client, manager, object)
             .await
             .with_context(|| format!("applying {what}"))?;
     }
     Ok(())
 }
 
-async fn apply_one(client: &Client, object: &Value) -> anyhow::Result<()> {
+async fn apply_one(client: &Client, manager: &str, object: &Value) -> anyhow::Result<()> {
     let types: TypeMeta = serde_json::from_value(object.clone())?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);
     let api: Api<DynamicObject> = if is_cluster_scoped(&resource) {
@@ -46,7 +54,7 @@ async fn apply_one(client: &Client, object: &Value) -> anyhow::Result<()> {
             .unwrap_or("default");
         Api::namespaced_with(client.clone(), namespace, &resource)
     };
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let parameters = PatchParams::apply(manager).force();
     let deadline = Instant::now() + SETTLE;
     loop {
         match api

@@ -69,6 +69,8 @@ pub enum Command {
     Tap(mesh_control::tap::TapArgs),
     /// The labs: list, start, show, check, next, watch, hint, solve, reset, goto, test, lint, export
     Lab(Box<lab_runner::LabArgs>),
+    /// A class of students on one cluster: preflight, create, serve, status, export, broadcast, reset, delete
+    Class(Box<crate::class::ClassArgs>),
     /// The verbs of kubectl that the labs use, where there is none: get, apply, delete, logs, exec, ...
     Kubectl(Box<kubectl::Line>),
     /// Run one sample service alone, without a cluster

@@ -35,6 +35,8 @@ mod table;
 mod version;
 mod wait;
 
+pub use table::Columns;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,

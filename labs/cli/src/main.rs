@@ -19,6 +19,7 @@
 mod apply;
 mod arguments;
 mod catalogue;
+mod class;
 mod cluster;
 mod down;
 mod exit;
@@ -44,6 +45,10 @@ fn main() -> ExitCode {
         Command::Lab(lab) => {
             home::Home::locate().and_then(|home| block_on(lab_runner::run(*lab, lab_place(&home))))
         }
+        Command::Class(args) => home::Home::locate().and_then(|home| {
+            let kubeconfig = lab_place(&home).kubeconfig;
+            block_on(class::run(*args, &kubeconfig))
+        }),
         Command::Kubectl(line) => home::Home::locate().and_then(|home| {
             let embedded = lab_place(&home).kubeconfig;
             block_on(async { Ok(kubectl::run(*line, &embedded).await) })
@@ -90,6 +95,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tool(_)
         | Command::Load(_)
         | Command::Lab(_)
+        | Command::Class(_)
         | Command::Kubectl(_)
         | Command::Analyze(_) => {
             unreachable!("main runs them for their exit codes")

@@ -21,10 +21,11 @@ macro_rules! base {
 /// The mesh: CRDs, control plane, ingress gateway. One machine has one copy of each, and nothing
 /// that makes more.
 pub fn install() -> anyhow::Result<Vec<serde_json::Value>> {
-    let mut objects = objects(&base!(
+    let base = base!(
         "install": "namespace.yaml", "crds.yaml", "istiod.yaml", "ingressgateway.yaml",
         "high-availability.yaml",
-    ))?;
+    );
+    let mut objects = objects(&base, &str::to_owned)?;
     objects.retain(|object| {
         object["kind"] != "PodDisruptionBudget" && object["kind"] != "HorizontalPodAutoscaler"
     });
@@ -36,7 +37,15 @@ pub fn install() -> anyhow::Result<Vec<serde_json::Value>> {
 
 /// An application of `k8s/apps`.
 pub fn app(app: App) -> anyhow::Result<Vec<serde_json::Value>> {
-    objects(&match app {
+    app_rendered(app, &str::to_owned)
+}
+
+/// The same with its files changed by `render`.
+pub fn app_rendered(
+    app: App,
+    render: &dyn Fn(&str) -> String,
+) -> anyhow::Result<Vec<serde_json::Value>> {
+    let base = match app {
         App::Bookinfo => base!(
             "apps/bookinfo": "details.yaml", "ratings.yaml", "reviews.yaml", "productpage.yaml",
             "destination-rules.yaml", "gateway.yaml",
@@ -57,7 +66,8 @@ pub fn app(app: App) -> anyhow::Result<Vec<serde_json::Value>> {
         App::Httpbin => base!("apps/httpbin": "httpbin.yaml"),
         App::Userlist => base!("apps/userlist": "userlist.yaml"),
         App::Echo => base!("apps/echo": "tcp-echo.yaml", "grpc-echo.yaml"),
-    })
+    };
+    objects(&base, render)
 }
 
 #[derive(serde::Deserialize)]
@@ -67,7 +77,7 @@ struct Kustomization {
 
 /// The objects of a base in the order of its `resources`. The bases use no other feature of
 /// kustomize, so that this is all there is to rendering them.
-fn objects(base: &Base) -> anyhow::Result<Vec<serde_json::Value>> {
+fn objects(base: &Base, render: &dyn Fn(&str) -> String) -> anyhow::Result<Vec<serde_json::Value>> {
     let kustomization: Kustomization = serde_norway::from_str(base.kustomization)?;
     let mut objects = Vec::new();
     for resource in &kustomization.resources {
@@ -78,7 +88,7 @@ fn objects(base: &Base) -> anyhow::Result<Vec<serde_json::Value>> {
             .ok_or_else(|| {
                 anyhow::anyhow!("{resource} is named by kustomization.yaml but not carried")
             })?;
-        for document in serde_norway::Deserializer::from_str(text) {
+        for document in serde_norway::Deserializer::from_str(&render(text)) {
             let object: serde_json::Value = serde::Deserialize::deserialize(document)?;
             if !object.is_null() {
                 objects.push(object);
