@@ -174,6 +174,7 @@ fn run(home: &Path, args: &[&str], variables: Variables) -> anyhow::Result<Outpu
         .args(args)
         .envs(variables.iter().copied())
         .env("MESHDOJO_HOME", home)
+        .env_remove("KUBECONFIG")
         .env_remove("MESHDOJO_NAME");
     command
         .output()
