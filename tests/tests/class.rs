@@ -111,7 +111,7 @@ fn row(status: &Value, student: &str) -> anyhow::Result<Value> {
     found.cloned().context("no such student")
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_class_from_its_beginning_to_its_end() -> anyhow::Result<()> {
     let dojo = Dojo::up(&["none"])?;
     let folder = tempfile::tempdir()?;
@@ -167,9 +167,7 @@ async fn a_class_from_its_beginning_to_its_end() -> anyhow::Result<()> {
     well(&class(&["reset", "kim-minsu"])?)?;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "kim-minsu");
     assert!(maps.get_opt("lab-progress").await?.is_none());
-    let services: Api<k8s_openapi::api::core::v1::Service> =
-        Api::namespaced(client.clone(), "kim-minsu");
-    assert!(services.get_opt("httpbin").await?.is_some());
+    httpbin_is_ready(&client).await?;
     let unknown = class(&["reset", "nobody"])?;
     assert_eq!(unknown.status.code(), Some(4));
 
@@ -224,22 +222,7 @@ async fn progress_is_seen(dojo: &Dojo, kim: &Student, client: &Client) -> anyhow
     let class = |args: &[&str]| dojo.meshdojo(&[&["class"], args].concat());
     well(&class(&["broadcast", "ten minutes left"])?)?;
     // The applications were installed by the instructor and are on their way.
-    let pods: Api<Pod> = Api::namespaced(client.clone(), "kim-minsu");
-    eventually("httpbin is ready", SOON, || async {
-        let list = pods
-            .list(&ListParams::default().labels("app=httpbin"))
-            .await?;
-        let ready = |pod: &Pod| {
-            let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
-            conditions
-                .into_iter()
-                .flatten()
-                .any(|c| c.type_ == "Ready" && c.status == "True")
-        };
-        ensure!(list.items.iter().any(ready), "no pod is ready");
-        Ok(())
-    })
-    .await?;
+    httpbin_is_ready(client).await?;
 
     let started = kim.lab(&["start", "9"])?;
     let (shown, said) = texts(&started);
@@ -318,6 +301,24 @@ async fn progress_is_seen(dojo: &Dojo, kim: &Student, client: &Client) -> anyhow
         texts(&beyond)
     );
     Ok(())
+}
+
+/// A pod of httpbin that is not on its way out is ready in Kim's namespace.
+async fn httpbin_is_ready(client: &Client) -> anyhow::Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "kim-minsu");
+    let ready = |pod: &Pod| {
+        let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+        let mut all = conditions.into_iter().flatten();
+        pod.metadata.deletion_timestamp.is_none()
+            && all.any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    let of_httpbin = ListParams::default().labels("app=httpbin");
+    eventually("httpbin is ready", SOON, || async {
+        let list = pods.list(&of_httpbin).await?;
+        ensure!(list.items.iter().any(ready), "no pod is ready");
+        Ok(())
+    })
+    .await
 }
 
 async fn nothing_is_left(dojo: &Dojo) -> anyhow::Result<()> {
