@@ -1,16 +1,17 @@
 //! The life of a request, top to bottom: prepare, match a route, inject faults, act, answer.
 
 mod check;
+mod context;
 
 use std::{borrow::Cow, cell::OnceCell, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header, request};
+use http::{Method, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use mesh_config::TrafficDirection;
 
 use crate::{
-    access_log::{Entry, protocol},
+    access_log::Entry,
     body::ResponseBody,
     config::{Action, Destination, HeaderContext, Http, Listener, RequestView, Route},
     conventions,
@@ -32,6 +33,7 @@ use crate::{
     worker::Worker,
 };
 use check::{authority, check};
+pub(crate) use context::RequestContext;
 
 /// A downstream connection.
 pub(crate) struct Downstream {
@@ -50,20 +52,6 @@ pub(crate) struct Downstream {
     pub(crate) principal: PrincipalId,
     /// We ended TLS.
     pub(crate) encrypted: bool,
-}
-
-/// What the phases of a request know of it.
-pub(crate) struct RequestContext<'a> {
-    pub(crate) connection: &'a Rc<Downstream>,
-    pub(crate) direction: TrafficDirection,
-    /// As routed: of the absolute form, `:authority` or `Host`.
-    pub(crate) authority: String,
-    /// Normalised, without the query.
-    pub(crate) path: String,
-    pub(crate) query: String,
-    pub(crate) version: Version,
-    /// Where the client wanted to go, for passthrough.
-    pub(crate) destination: Option<Destination>,
 }
 
 /// Answers a request. Never fails: what goes wrong becomes an answer. `malformed`: status and details
@@ -346,42 +334,6 @@ fn local(reply: LocalReply, mut exchange: Box<Exchange>, head: bool) -> Response
     exchange.response_header_bytes = conventions::wire_bytes(&parts.headers);
     exchange.bodiless = head;
     Response::from_parts(parts, ResponseBody::full(body, exchange))
-}
-
-impl RequestContext<'_> {
-    /// The normalised path with the query.
-    pub(crate) fn path_and_query(&self) -> String {
-        match self.query.as_str() {
-            "" => self.path.clone(),
-            query => format!("{}?{query}", self.path),
-        }
-    }
-
-    /// What header operators may refer to.
-    pub(crate) fn for_headers<'a>(
-        &'a self,
-        request: &'a HeaderMap,
-        method: &'a str,
-        route: &'a Route,
-    ) -> HeaderContext<'a> {
-        HeaderContext {
-            request,
-            response: None,
-            method,
-            path: &self.path,
-            query: &self.query,
-            authority: &self.authority,
-            scheme: conventions::scheme(request),
-            protocol: protocol(self.version),
-            remote: self.connection.remote,
-            local: self.connection.local,
-            upstream_host: None,
-            cluster: "-",
-            route: &route.name,
-            status: 0,
-            flags: Flags::default(),
-        }
-    }
 }
 
 impl LocalReply {
