@@ -2,9 +2,10 @@
 
 use std::{net::TcpListener, process::Output, time::Duration};
 
+use anyhow::ensure;
 use dojo_tests::{
     bookstore::Reader,
-    dojo::{Dojo, eventually, free_port, meshdojo},
+    dojo::{self, Dojo, eventually, free_port, meshdojo},
 };
 
 fn code(output: &Output) -> i32 {
@@ -155,4 +156,143 @@ async fn two_clusters_stand_side_by_side_and_up_can_be_repeated() {
     )
     .await
     .unwrap();
+}
+
+/// `proxy-config`, `proxy-status` and `explain`, as somebody uses them who looks for a mistake.
+#[tokio::test]
+async fn proxies_tell_what_they_were_told_and_how_they_route() {
+    let dojo = Dojo::up(&["bookinfo"]).unwrap();
+    let jason = dojo::root().join("labs/book/02-request-routing/reviews-jason-v2.yaml");
+    let typed = |args: &[&str]| -> anyhow::Result<String> {
+        let output = dojo.meshdojo(args)?;
+        ensure!(code(&output) == 0, "{args:?}: {}", err(&output));
+        Ok(out(&output))
+    };
+    // A change takes a moment to come to a proxy: what is said in the end counts.
+    let shows = async |args: &[&str], lines: &[&str]| {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        eventually(&args.join(" "), Duration::from_secs(30), async || {
+            let text = typed(args)?;
+            for wanted in lines {
+                let said = text.lines().any(|line| words(line).contains(wanted));
+                ensure!(said, "no line {wanted:?} in\n{text}");
+            }
+            Ok(text)
+        })
+        .await
+        .unwrap()
+    };
+    typed(&["kubectl", "apply", "-f", jason.to_str().unwrap()]).unwrap();
+
+    const PAGE: &str = "deploy/productpage-v1";
+    const REVIEWS: &str = "reviews.default.svc.cluster.local";
+    let cluster = format!("{REVIEWS} 9080 v2 outbound EDS reviews.default");
+    shows(
+        &["proxy-config", "cluster", PAGE, "--fqdn", REVIEWS],
+        &[
+            "SERVICE FQDN PORT SUBSET DIRECTION TYPE DESTINATION RULE",
+            &cluster,
+        ],
+    )
+    .await;
+    let route =
+        format!("9080 {REVIEWS}:9080 reviews, reviews.default + 1 more... /* reviews.default");
+    shows(&["pc", "routes", PAGE, "--name", "9080"], &[&route]).await;
+    shows(
+        &["pc", "l", PAGE, "--port", "9080"],
+        &["0.0.0.0 9080 ALL Route: 9080"],
+    )
+    .await;
+    let cluster = format!("outbound|9080|v2|{REVIEWS}");
+    let healthy = format!("HEALTHY OK {cluster}");
+    shows(&["pc", "ep", PAGE, "--cluster", &cluster], &[&healthy]).await;
+    let json = typed(&["pc", "c", PAGE, "--subset", "v2", "-o", "json"]).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(
+        json.as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["name"] == *cluster),
+        "{json}"
+    );
+
+    let ask = [
+        "explain",
+        "GET",
+        "http://reviews:9080/reviews/0",
+        "--from",
+        "productpage",
+    ];
+    let rule = "path /*, header end-user is \"jason\" [VirtualService reviews.default]";
+    let v1 = format!("100% outbound|9080|v1|{REVIEWS}");
+    shows(
+        &ask,
+        &[
+            &format!("1 no {rule}"),
+            "header end-user is \"jason\": the request has none",
+            "2 matches path /* [VirtualService reviews.default]",
+            &v1,
+            "LeastRequest, subset v1, DestinationRule reviews.default",
+            "reviews-v1 healthy",
+        ],
+    )
+    .await;
+    let as_jason = [&ask[..], &["-H", "end-user: jason"]].concat();
+    let v2 = format!("100% {cluster}");
+    let matches = format!("1 matches {rule}");
+    shows(&as_jason, &[&matches, "2 not reached path /*", &v2]).await;
+    let elsewhere = ["explain", "GET", "http://example.com/", "--from", PAGE];
+    shows(
+        &elsewhere,
+        &["Virtual host allow_any (*)", "100% PassthroughCluster"],
+    )
+    .await;
+    let gateway = [
+        "explain",
+        "GET",
+        "http://localhost.test/productpage",
+        "-n",
+        "istio-system",
+        "--from",
+        "istio-ingressgateway",
+    ];
+    let to = "100% outbound|9080||productpage.default.svc.cluster.local";
+    shows(&gateway, &["VirtualService bookinfo.default", to]).await;
+
+    // All six pods and the gateway.
+    let heads = "NAME CLUSTER CDS LDS EDS RDS ISTIOD VERSION";
+    eventually(
+        "all proxies are in step",
+        Duration::from_secs(30),
+        async || {
+            let text = typed(&["proxy-status"])?;
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            ensure!(
+                text.lines().next().map(words).as_deref() == Some(heads),
+                "{text}"
+            );
+            let synced = |line: &&str| {
+                words(line).contains("Kubernetes SYNCED SYNCED SYNCED SYNCED istiod-")
+            };
+            ensure!(text.lines().filter(synced).count() == 7, "{text}");
+            Ok(())
+        },
+    )
+    .await
+    .unwrap();
+    shows(
+        &["ps", PAGE],
+        &[
+            "Clusters Match",
+            "Endpoints Match",
+            "Listeners Match",
+            "Routes Match",
+        ],
+    )
+    .await;
+
+    let nobody = dojo.meshdojo(&["explain", "GET", "http://reviews:9080/", "--from", "nobody"]);
+    let nobody = nobody.unwrap();
+    assert_ne!(code(&nobody), 0);
+    assert!(err(&nobody).contains("nobody"), "{}", err(&nobody));
 }

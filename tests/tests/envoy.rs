@@ -87,6 +87,7 @@ fn everything() -> Snapshot {
         request_headers: mutation.clone(),
         response_headers: mutation.clone(),
         decorator: text("a:80/*"),
+        config: Some(names::config("virtual-service", "default", "a").into()),
     };
     let picky = RouteMatch {
         path: PathMatch::Prefix(text("/api")),

@@ -62,9 +62,14 @@ pub enum Command {
     Analyze(mesh_control::analyze::AnalyzeArgs),
     /// Add sidecars to the manifests of a file, as the webhook does to pods
     KubeInject(mesh_control::kube_inject::KubeInjectArgs),
-    /// Show what the proxy of a pod was told, as istioctl does: secret
+    /// Show what the proxy of a pod was told, as istioctl does: cluster, listener, route, endpoint, secret
     #[command(visible_alias = "pc")]
     ProxyConfig(mesh_control::proxy_config::ProxyConfigArgs),
+    /// Show which proxies are connected and whether they have taken what they were told; of one pod, how the two differ
+    #[command(visible_alias = "ps")]
+    ProxyStatus(mesh_control::proxy_status::ProxyStatusArgs),
+    /// Say how the proxy of a pod would route a request: which rule matches and why others do not, then where it goes
+    Explain(mesh_control::explain::ExplainArgs),
     /// Watch the requests that pass through the proxy of a pod: routes, flags, identities; --raw: the bytes of the wire
     Tap(mesh_control::tap::TapArgs),
     /// The labs: list, start, show, check, next, watch, hint, solve, reset, goto, test, lint, export

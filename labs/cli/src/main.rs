@@ -77,6 +77,14 @@ fn run(command: Command) -> anyhow::Result<()> {
             let kubeconfig = lab_place(&home()?).kubeconfig;
             block_on(mesh_control::proxy_config::run(args, &kubeconfig))
         }
+        Command::ProxyStatus(args) => {
+            let kubeconfig = lab_place(&home()?).kubeconfig;
+            block_on(mesh_control::proxy_status::run(args, &kubeconfig))
+        }
+        Command::Explain(args) => {
+            let kubeconfig = lab_place(&home()?).kubeconfig;
+            block_on(mesh_control::explain::run(args, &kubeconfig))
+        }
         Command::Tap(args) => {
             let kubeconfig = lab_place(&home()?).kubeconfig;
             block_on(mesh_control::tap::run(args, &kubeconfig))

@@ -99,6 +99,9 @@ pub struct Cluster {
     /// The service it belongs to; absent for passthrough clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
+    /// The DestinationRule that shapes it: its path as [`names::config`](crate::names::config) writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Arc<str>>,
     /// When requests are refused rather than made to wait.
     #[serde(default, skip_serializing_if = "is_default")]
     pub circuit_breakers: CircuitBreakers,
@@ -133,6 +136,7 @@ impl Cluster {
             connect_timeout: Duration::from_secs(10),
             source_addresses: Vec::new(),
             service: None,
+            config: None,
             circuit_breakers: CircuitBreakers::default(),
             connections: ConnectionOptions::default(),
             outlier_detection: None,

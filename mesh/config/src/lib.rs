@@ -24,6 +24,7 @@ mod authorization;
 mod cluster;
 mod duration;
 pub mod envoy;
+mod explanation;
 mod listener;
 mod node;
 mod route;
@@ -39,6 +40,9 @@ pub use cluster::{
     CircuitBreakers, Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, Endpoint,
     HealthStatus, Http2Keepalive, LbPolicy, Locality, OutlierDetection, RetryBudget, ServiceRef,
     SlowStart, TcpKeepalive, UpstreamProtocol,
+};
+pub use explanation::{
+    ClusterState, Condition, EndpointState, Explanation, Outcome, Rule, Verdict,
 };
 pub use listener::{
     Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, TcpCluster, TcpProxy,
@@ -79,6 +83,12 @@ pub mod names {
     /// mesh asks for and by which gateways with `AUTO_PASSTHROUGH` find it.
     pub fn sni_dnat(port: u16, subset: &str, host: &str) -> String {
         format!("outbound_.{port}_.{subset}_.{host}")
+    }
+
+    /// Where Istio's tools look for the resource behind a cluster (`destination-rule`) or a route
+    /// (`virtual-service`): `/apis/networking.istio.io/v1/namespaces/NAMESPACE/KIND/NAME`.
+    pub fn config(kind: &str, namespace: &str, name: &str) -> String {
+        format!("/apis/networking.istio.io/v1/namespaces/{namespace}/{kind}/{name}")
     }
 
     /// `inbound|TARGETPORT||`.

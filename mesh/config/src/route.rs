@@ -55,6 +55,9 @@ pub struct Route {
     /// `reviews.default.svc.cluster.local:9080/*`.
     #[serde(default)]
     pub decorator: String,
+    /// The resource that it was made of: its path as [`names::config`](crate::names::config) writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Arc<str>>,
 }
 
 /// What is done with a request that matched.

@@ -1,6 +1,9 @@
 //! What the control plane knows and has told: `/debug/*`, `/metrics`, `/ready`, `/version`.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
 
 use axum::{
     Json, Router,
@@ -13,7 +16,10 @@ use mesh_config::envoy::dump;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{push::Hub, world::World};
+use crate::{
+    push::{Hub, TYPES},
+    world::World,
+};
 
 /// The monitoring endpoints.
 pub(crate) fn router(hub: Arc<Hub>) -> Router {
@@ -73,6 +79,7 @@ async fn syncz(State(hub): State<Arc<Hub>>) -> Json<Value> {
             "node": connection.proxy.node_id(),
             "connected_seconds": connection.since.elapsed().as_secs(),
             "version_sent": connection.version,
+            "versions_sent": TYPES.into_iter().zip(connection.of_type).collect::<BTreeMap<_, _>>(),
             "updates": connection.updates,
         })
     });

@@ -20,7 +20,7 @@ use kube::{
 use crate::world::{self, PROXY_CONTAINER};
 
 /// Port of the admin interface on the pod's localhost.
-const PORT: u16 = 15000;
+pub(crate) const PORT: u16 = 15000;
 
 /// A pod, on the command line.
 #[derive(clap::Args, Clone, Debug)]
@@ -55,6 +55,7 @@ pub(crate) struct PodAdmin {
     sender: http1::SendRequest<Empty<Bytes>>,
     forwarder: Portforwarder,
     pod: String,
+    port: u16,
 }
 
 impl PodAdmin {
@@ -64,19 +65,33 @@ impl PodAdmin {
     /// There is no such pod, it has no proxy, or the API server does not let us.
     pub(crate) async fn connect(client: Client, args: &PodArgs) -> anyhow::Result<Self> {
         let (namespace, name) = find(&client, args).await?;
-        let pods: Api<Pod> = Api::namespaced(client, &namespace);
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
         let pod = pods.get_opt(&name).await?;
         let pod = pod.with_context(|| format!("there is no pod {name} in {namespace}"))?;
         ensure!(
             world::Pod::read(&pod).is_some_and(|pod| pod.in_mesh),
             "pod {name} in {namespace} has no running container {PROXY_CONTAINER}: it is not in the mesh"
         );
+        Self::open(client, &namespace, &name, PORT).await
+    }
+
+    /// Connects to a port of a pod's localhost.
+    ///
+    /// # Errors
+    /// The API server does not let us, or nobody listens there.
+    pub(crate) async fn open(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        port: u16,
+    ) -> anyhow::Result<Self> {
+        let pods: Api<Pod> = Api::namespaced(client, namespace);
         let mut forwarder = pods
-            .portforward(&name, &[PORT])
+            .portforward(name, &[port])
             .await
-            .with_context(|| format!("forwarding to port {PORT} of pod {name}"))?;
+            .with_context(|| format!("forwarding to port {port} of pod {name}"))?;
         let stream = forwarder
-            .take_stream(PORT)
+            .take_stream(port)
             .context("no stream to the pod")?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Its error reaches the request.
@@ -84,14 +99,22 @@ impl PodAdmin {
         Ok(Self {
             sender,
             forwarder,
-            pod: name,
+            pod: name.to_owned(),
+            port,
         })
+    }
+
+    /// Asks for a page that is JSON.
+    pub(crate) async fn json(&mut self, path: &str) -> anyhow::Result<serde_json::Value> {
+        let page = self.get(path).await?.into_body().collect().await?;
+        let error = || format!("{path} of {} is not JSON", self.pod);
+        serde_json::from_slice(&page.to_bytes()).with_context(error)
     }
 
     /// Asks for a page.
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<Response<Incoming>> {
         let request = Request::get(path)
-            .header(header::HOST, format!("localhost:{PORT}"))
+            .header(header::HOST, format!("localhost:{}", self.port))
             .body(Empty::new())?;
         match self.sender.send_request(request).await {
             Ok(response) if response.status().is_success() => Ok(response),
@@ -100,17 +123,22 @@ impl PodAdmin {
                 let body = response.into_body().collect().await?.to_bytes();
                 let text = String::from_utf8_lossy(&body);
                 let first = text.lines().next().unwrap_or_default();
-                bail!("the proxy of {} answers {status}: {first}", self.pod)
+                bail!(
+                    "port {} of {} answers {status}: {first}",
+                    self.port,
+                    self.pod
+                )
             }
             Err(error) => {
                 // The node says why on another channel.
-                let why = match self.forwarder.take_error(PORT) {
+                let why = match self.forwarder.take_error(self.port) {
                     Some(why) => why.await,
                     None => None,
                 };
                 match why {
                     Some(why) => bail!("{}", why.trim()),
-                    None => Err(error).with_context(|| format!("asking the proxy of {}", self.pod)),
+                    None => Err(error)
+                        .with_context(|| format!("asking port {} of {}", self.port, self.pod)),
                 }
             }
         }
@@ -118,7 +146,7 @@ impl PodAdmin {
 }
 
 /// Namespace and name of the pod that is meant.
-async fn find(client: &Client, args: &PodArgs) -> anyhow::Result<(String, String)> {
+pub(crate) async fn find(client: &Client, args: &PodArgs) -> anyhow::Result<(String, String)> {
     let own = args.namespace.as_deref();
     let namespace = own.unwrap_or(client.default_namespace()).to_owned();
     let name = match args.pod.split_once('/') {

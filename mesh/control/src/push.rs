@@ -38,8 +38,13 @@ pub(crate) struct Connection {
     pub(crate) since: Instant,
     /// Version last sent.
     pub(crate) version: u64,
+    /// The same of each type of resource, in the order of [`TYPES`]; absent: nothing was sent yet.
+    pub(crate) of_type: [Option<u64>; 4],
     pub(crate) updates: u64,
 }
+
+/// What resources are counted by, in Envoy's words.
+pub(crate) const TYPES: [&str; 4] = ["CDS", "EDS", "LDS", "RDS"];
 
 /// What the servers share.
 pub(crate) struct Hub {
@@ -219,6 +224,7 @@ impl Connected {
             proxy: proxy.clone(),
             since: Instant::now(),
             version: 0,
+            of_type: [None; 4],
             updates: 0,
         };
         connections.insert(number, connection);
@@ -249,6 +255,11 @@ impl Connected {
         if let Some(connection) = connections.get_mut(&self.number) {
             connection.version = update.version;
             connection.updates += 1;
+            for (of_type, count) in connection.of_type.iter_mut().zip(counts) {
+                if count > 0 {
+                    *of_type = Some(update.version);
+                }
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod certs;
 pub(crate) mod clusters;
+mod explain;
 mod inclusion;
 mod logging;
 mod memory;
@@ -71,6 +72,11 @@ const PAGES: &[(&str, bool, &str)] = &[
         "dump current Envoy configs (experimental)",
     ),
     ("/drain_listeners", true, "drain listeners"),
+    (
+        "/explain",
+        false,
+        "how a request would be routed: ?method=GET&url=http://reviews:9080/&header=name:value",
+    ),
     (
         "/healthcheck/fail",
         true,
@@ -151,6 +157,7 @@ pub(crate) fn answer(
         "/clusters" => Page::text(clusters::text(proxy)),
         "/listeners" => server_info::listeners(proxy, query.is("format", "json")),
         "/config_dump" => server_info::config_dump(proxy, &query),
+        "/explain" => explain::page(&proxy.config, &query),
         "/server_info" => Page::json(&server_info::server_info(proxy, lifecycle.state())),
         "/certs" => Page::json(&certs::page(&proxy.shared.secrets)),
         "/tap" => tap::page(&proxy.shared.tap, &query),

@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesh_config as model;
+use mesh_config::{
+    self as model,
+    envoy::dump::{Refused, RefusedKind},
+};
 
 pub(crate) use cluster::{Cluster, Clusters, Host, Members};
 pub(crate) use listener::{Destination, Filter, Http, Listener, Tcp};
@@ -61,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) listeners: HashMap<String, Arc<Listener>>,
     secrets: Arc<Secrets>,
     gates: Gates,
+    /// What the snapshot says and is not in effect.
+    pub(crate) refused: Vec<Refused>,
     /// How long clients may speak as they were told before a change of TLS.
     pub(crate) grace: Duration,
 }
@@ -85,6 +90,7 @@ impl Config {
         labels: &Labels,
     ) -> Vec<(String, CompileError)> {
         let mut errors = Vec::new();
+        let mut refused = Vec::new();
         for error in self.secrets.put(snapshot.secrets.values().cloned()) {
             tracing::error!("{error}; its last good version stays in use");
         }
@@ -102,6 +108,8 @@ impl Config {
             let last = self.tables.get(name);
             if let (true, Some(last)) = (unchanged, last) {
                 tables.insert(name.clone(), last.clone());
+                let mut before = self.refused.iter();
+                refused.extend(before.find(|it| is_table(it, name)).cloned());
                 continue;
             }
             match RouteTable::compile(table, last.map(|last| &**last), &mut self.clusters) {
@@ -112,6 +120,12 @@ impl Config {
                     if let Some(last) = last {
                         tables.insert(name.clone(), last.clone());
                     }
+                    refused.push(Refused {
+                        kind: RefusedKind::RouteConfiguration,
+                        name: name.clone(),
+                        version: snapshot.version,
+                        details: error.to_string(),
+                    });
                     errors.push((name.clone(), error));
                 }
             }
@@ -146,6 +160,7 @@ impl Config {
             })
             .collect();
         self.gates.forget_unused();
+        self.refused = refused;
         self.snapshot = snapshot;
         errors
     }
@@ -159,4 +174,8 @@ impl Config {
     pub(crate) fn settle(&mut self, labels: &Labels) {
         self.clusters.settle(&self.snapshot, labels);
     }
+}
+
+fn is_table(refused: &Refused, name: &str) -> bool {
+    refused.kind == RefusedKind::RouteConfiguration && refused.name == name
 }

@@ -62,13 +62,7 @@ pub(crate) fn prepare_request(
     remove_hop_by_hop(headers);
     let client_cert = client_cert(headers, direction, connection.peer.as_ref());
     let gateway = direction == TrafficDirection::Gateway;
-    let taken_off = |name: &&HeaderName| is_controlled(name, gateway);
-    if headers.keys().any(|name| taken_off(&name)) {
-        let strip: Vec<HeaderName> = headers.keys().filter(taken_off).cloned().collect();
-        for name in strip {
-            headers.remove(name);
-        }
-    }
+    take_off(headers, gateway);
     if let Some(client_cert) = client_cert {
         headers.insert(CLIENT_CERT, client_cert);
     }
@@ -88,6 +82,17 @@ pub(crate) fn prepare_request(
     }
     if gateway || !headers.contains_key(&X_REQUEST_ID) {
         headers.insert(X_REQUEST_ID, new_request_id(connection.worker.draw_bytes()));
+    }
+}
+
+/// Removes what clients may not say.
+pub(crate) fn take_off(headers: &mut HeaderMap, gateway: bool) {
+    let taken_off = |name: &&HeaderName| is_controlled(name, gateway);
+    if headers.keys().any(|name| taken_off(&name)) {
+        let strip: Vec<HeaderName> = headers.keys().filter(taken_off).cloned().collect();
+        for name in strip {
+            headers.remove(name);
+        }
     }
 }
 

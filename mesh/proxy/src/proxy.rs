@@ -10,7 +10,10 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use mesh_config::{self as model, Node, ProxyId, Snapshot};
+use mesh_config::{
+    self as model, Node, ProxyId, Snapshot,
+    envoy::dump::{Refused, RefusedKind},
+};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -187,6 +190,7 @@ impl Proxy {
             }
             !gone
         });
+        let mut unbound = Vec::new();
         for (name, listener) in &self.config.listeners {
             if let Some(listening) = self.listening.get(name) {
                 listening.current.store(listener.clone());
@@ -200,12 +204,19 @@ impl Proxy {
                 Ok(listening) => {
                     self.listening.insert(name.clone(), listening);
                 }
-                Err(error) => messages.push(format!(
-                    "listener {name} cannot bind {}: {error}",
-                    listener.address
-                )),
+                Err(error) => {
+                    let details = format!("cannot bind {}: {error}", listener.address);
+                    messages.push(format!("listener {name} {details}"));
+                    unbound.push(Refused {
+                        kind: RefusedKind::Listener,
+                        name: name.clone(),
+                        version: config.snapshot.version,
+                        details,
+                    });
+                }
             }
         }
+        self.config.refused.extend(unbound);
         self.retain_hosts();
         let server = &self.shared.registry.server;
         server.config_updates.add(1);

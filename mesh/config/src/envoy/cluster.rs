@@ -64,13 +64,29 @@ pub fn cluster(cluster: &Cluster) -> Value {
             "extra_source_addresses": extra.collect::<Vec<_>>(),
         });
     }
-    if let Some(service) = &cluster.service {
-        message["metadata"] = json!({ "filter_metadata": { "istio": { "services": [service] } } });
+    if let Some(metadata) = istio_metadata(cluster) {
+        message["metadata"] = metadata;
     }
     if let Some(context) = &cluster.tls {
         super::tls::upstream(context, &mut message);
     }
     message
+}
+
+/// What Istio's tools read: the service, the subset, the DestinationRule.
+fn istio_metadata(cluster: &Cluster) -> Option<Value> {
+    let mut istio = json!({});
+    if let Some(config) = &cluster.config {
+        istio["config"] = (**config).into();
+    }
+    if let Some(service) = &cluster.service {
+        istio["services"] = json!([service]);
+    }
+    let subset = cluster.name.split('|').nth(2);
+    if let Some(subset) = subset.filter(|subset| !subset.is_empty()) {
+        istio["subset"] = subset.into();
+    }
+    (istio != json!({})).then(|| json!({ "filter_metadata": { "istio": istio } }))
 }
 
 fn lb_policy(message: &mut Value, cluster: &Cluster) {

@@ -18,6 +18,30 @@ pub struct Query<'a> {
     pub name: Option<&'a dyn Fn(&str) -> bool>,
     /// The proxy's own certificate and the mesh's authorities, which stand in no snapshot.
     pub own_secrets: &'a [Secret],
+    /// What is not in effect though it was told.
+    pub refused: &'a [Refused],
+}
+
+/// A resource that a proxy could not take into effect; what it had under that name before stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What it is.
+    pub kind: RefusedKind,
+    /// Its name.
+    pub name: String,
+    /// Version of the snapshot that brought it.
+    pub version: u64,
+    /// Why.
+    pub details: String,
+}
+
+/// Kinds of resources that can be refused one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedKind {
+    /// A listener.
+    Listener,
+    /// A route table.
+    RouteConfiguration,
 }
 
 /// The field that `resource` names does not exist.
@@ -77,7 +101,8 @@ fn sections(snapshot: &Snapshot, query: &Query<'_>) -> Vec<Value> {
                 "envoy.config.listener.v3.Listener",
                 listener(l, &snapshot.node),
             );
-            json!({ "name": l.name, "active_state": { "version_info": version, "listener": body } })
+            let state = json!({ "name": l.name, "active_state": { "version_info": version, "listener": body } });
+            with_error(state, query, RefusedKind::Listener, &l.name)
         })
         .collect();
     let routes: Vec<Value> = snapshot
@@ -89,13 +114,18 @@ fn sections(snapshot: &Snapshot, query: &Query<'_>) -> Vec<Value> {
                 "envoy.config.route.v3.RouteConfiguration",
                 route_configuration(r),
             );
-            json!({ "version_info": version, "route_config": body })
+            let state = json!({ "version_info": version, "route_config": body });
+            with_error(state, query, RefusedKind::RouteConfiguration, &r.name)
         })
         .collect();
     let node = json!({
         "id": snapshot.node.id,
         "cluster": format!("{}.{}", snapshot.node.workload.canonical_name, snapshot.node.workload.namespace),
-        "metadata": { "CLUSTER_ID": snapshot.node.cluster_id, "WORKLOAD_NAME": snapshot.node.workload.name },
+        "metadata": {
+            "CLUSTER_ID": snapshot.node.cluster_id,
+            "ISTIO_VERSION": env!("CARGO_PKG_VERSION"),
+            "WORKLOAD_NAME": snapshot.node.workload.name,
+        },
     });
     let mut sections = vec![
         any(
@@ -151,6 +181,17 @@ fn sections(snapshot: &Snapshot, query: &Query<'_>) -> Vec<Value> {
         json!({ "dynamic_active_secrets": secrets }),
     ));
     sections
+}
+
+/// Says of a resource that it was refused, if it was, as Envoy says it.
+fn with_error(mut state: Value, query: &Query<'_>, kind: RefusedKind, name: &str) -> Value {
+    let refused = |it: &&Refused| it.kind == kind && it.name == name;
+    if let Some(it) = query.refused.iter().find(refused) {
+        state["client_status"] = "NACKED".into();
+        let version = it.version.to_string();
+        state["error_state"] = json!({ "details": it.details, "version_info": version });
+    }
+    state
 }
 
 /// Only the fields on `paths`; arrays are passed through to their members.
@@ -241,6 +282,34 @@ mod tests {
             "cluster": { "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "outbound|80||b" },
         }] });
         assert_eq!(dump, kept);
+    }
+
+    #[test]
+    fn what_was_refused_says_so() {
+        let mut snapshot = snapshot();
+        let table = crate::RouteConfiguration {
+            name: "80".into(),
+            virtual_hosts: Vec::new(),
+        };
+        snapshot.routes.insert("80".into(), Arc::new(table));
+        let refused = |kind| Refused {
+            kind,
+            name: "80".into(),
+            version: 6,
+            details: "bad".into(),
+        };
+        let dump = |refused: &[Refused]| {
+            let query = Query {
+                resource: Some("dynamic_route_configs"),
+                mask: Some("error_state,client_status"),
+                refused,
+                ..Query::default()
+            };
+            config_dump(&snapshot, &query).unwrap()["configs"][0].clone()
+        };
+        assert_eq!(dump(&[refused(RefusedKind::Listener)]), json!({}));
+        let expected = json!({ "client_status": "NACKED", "error_state": { "details": "bad", "version_info": "6" } });
+        assert_eq!(dump(&[refused(RefusedKind::RouteConfiguration)]), expected);
     }
 
     #[test]

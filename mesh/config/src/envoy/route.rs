@@ -53,6 +53,10 @@ fn route(route: &Route) -> Value {
     if !route.decorator.is_empty() {
         message.insert("decorator".into(), json!({ "operation": route.decorator }));
     }
+    if let Some(config) = &route.config {
+        let metadata = json!({ "filter_metadata": { "istio": { "config": config } } });
+        message.insert("metadata".into(), metadata);
+    }
     let mut filters = Map::new();
     if let Some(injected) = &route.fault {
         filters.insert("envoy.filters.http.fault".into(), fault(injected));

@@ -63,6 +63,7 @@ pub(super) fn outbound(
         .filter(|service| wanted(service))
     {
         let rule = compiler.rule_for(scope, service);
+        let config = rule.config();
         for port in &service.ports {
             let instances = compiler.services.instances(&compiler.world, service, port);
             let identities = upstream_tls::identities(instances.iter().map(|it| &*it.workload));
@@ -76,6 +77,7 @@ pub(super) fn outbound(
                 let mut cluster = Cluster {
                     protocol: upstream_protocol(port.protocol),
                     service: Some(service_ref(service)),
+                    config: config.clone(),
                     tls: upstream_tls::of(policy.tls, service, port, subset, &identities)
                         .filter(|tls| !tls.where_offered || compiler.world.settings.auto_mtls),
                     ..Cluster::new(&name, discovery(service))

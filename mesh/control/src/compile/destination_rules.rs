@@ -1,11 +1,12 @@
 //! Which DestinationRule is in force, and what it says for a port and a subset.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mesh_api::{
-    DestinationRule, Host, Resource,
+    DestinationRule, Host, Metadata, Resource,
     destination_rule::{Subset, TrafficPolicy},
 };
+use mesh_config::names;
 
 use super::{host_index::HostIndex, traffic_policy::Policy, visibility::visible};
 use crate::{ROOT_NAMESPACE, world::selects};
@@ -15,6 +16,8 @@ use crate::{ROOT_NAMESPACE, world::selects};
 #[derive(Debug, Default)]
 pub(crate) struct Effective<'a> {
     policy: Option<&'a TrafficPolicy>,
+    /// The first of the united rules.
+    first: Option<&'a Metadata>,
     pub(crate) subsets: Vec<&'a Subset>,
 }
 
@@ -62,7 +65,7 @@ fn most_specific<'a>(
     in_force: impl Fn(&Resource<DestinationRule>) -> bool,
 ) -> Option<Effective<'a>> {
     let covering = rules.covering(host).filter(|(_, rule)| in_force(rule));
-    let candidates: Vec<_> = covering.map(|(named, rule)| (named, &rule.spec)).collect();
+    let candidates: Vec<_> = covering.collect();
     let specific = |named: &Host| (!named.is_wildcard(), named.as_str().len());
     let best = candidates
         .iter()
@@ -70,8 +73,9 @@ fn most_specific<'a>(
         .max_by_key(|named| specific(named))?;
     let mut effective = Effective::default();
     for (_, rule) in candidates.iter().filter(|(named, _)| named == best) {
-        effective.policy = effective.policy.or(rule.traffic_policy.as_ref());
-        for subset in &rule.subsets {
+        effective.first = effective.first.or(Some(&rule.metadata));
+        effective.policy = effective.policy.or(rule.spec.traffic_policy.as_ref());
+        for subset in &rule.spec.subsets {
             let known = effective
                 .subsets
                 .iter()
@@ -85,6 +89,12 @@ fn most_specific<'a>(
 }
 
 impl<'a> Effective<'a> {
+    /// Where the rule is found, as clusters tell it.
+    pub(crate) fn config(&self) -> Option<Arc<str>> {
+        let rule = self.first?;
+        Some(names::config("destination-rule", &rule.namespace, &rule.name).into())
+    }
+
     /// What holds for a port of the service and, if given, a subset: the rule, then its port, then
     /// the subset, then the subset's port.
     pub(crate) fn policy(&self, port: u16, subset: Option<&'a Subset>) -> Policy<'a> {
@@ -131,8 +141,6 @@ fn layer<'a>(level: &'a TrafficPolicy, port: u16, policy: &mut Policy<'a>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use mesh_config::{Cluster, Discovery, LbPolicy};
     use serde_json::{Value, json};
 

@@ -1,5 +1,7 @@
 //! Routes: the rules of a VirtualService for one proxy and port, or the default of a service.
 
+use std::sync::Arc;
+
 use mesh_api::{
     Host, Resource, VirtualService,
     virtual_service::{Destination, HttpRoute},
@@ -23,6 +25,8 @@ pub(super) fn of_virtual_service(
 ) -> Vec<Route> {
     let mut routes = Vec::new();
     let owner = &resource.metadata.namespace;
+    let config = names::config("virtual-service", owner, &resource.metadata.name);
+    let config: Arc<str> = config.into();
     for rule in &resource.spec.http {
         let cluster = |to: &Destination| destination_cluster(compiler, to, owner, context.port);
         let default_retry = compiler.world.settings.default_retry.as_ref();
@@ -52,6 +56,7 @@ pub(super) fn of_virtual_service(
                 cors: cors(rule),
                 request_headers: mutation(headers.and_then(|headers| headers.request.as_ref())),
                 response_headers: mutation(headers.and_then(|headers| headers.response.as_ref())),
+                config: Some(config.clone()),
             });
             if last {
                 return routes;
@@ -99,6 +104,7 @@ pub(super) fn forward(name: &str, cluster: &str, retry: Option<RetryPolicy>) -> 
         request_headers: HeaderMutation::default(),
         response_headers: HeaderMutation::default(),
         decorator: String::new(),
+        config: None,
     }
 }
 

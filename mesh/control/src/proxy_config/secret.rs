@@ -5,21 +5,21 @@ use jiff::Timestamp;
 use serde_json::Value;
 use x509_parser::pem::Pem;
 
-/// The part of `/config_dump` that tells of secrets.
-pub(super) fn section(dump: &Value) -> Option<&Value> {
-    let kind = |config: &&Value| {
-        let name = config["@type"].as_str().unwrap_or_default();
-        name.ends_with("SecretsConfigDump")
-    };
-    dump["configs"].as_array()?.iter().find(kind)
+use super::{Listing, Section, section};
+
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct Filter {}
+
+pub(super) fn list(dump: &Value, _: &Filter) -> Option<Listing> {
+    let secrets = section(dump, Section::Secrets)?;
+    Some(Listing {
+        table: table(secrets, Timestamp::now()),
+        messages: secrets.clone(),
+    })
 }
 
 /// One line per certificate that is shown or trusted; certificates before authorities.
-pub(super) fn table(section: &Value) -> String {
-    table_at(section, Timestamp::now())
-}
-
-fn table_at(section: &Value, now: Timestamp) -> String {
+fn table(section: &Value, now: Timestamp) -> Vec<Vec<String>> {
     let heads = [
         "RESOURCE NAME",
         "TYPE",
@@ -49,7 +49,7 @@ fn table_at(section: &Value, now: Timestamp) -> String {
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(chains);
     rows.extend(authorities);
-    super::columns(&rows)
+    rows
 }
 
 /// Of the first certificate; `None`: there is none of this type.
@@ -84,7 +84,7 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, SerialNumber};
     use serde_json::json;
 
-    use super::*;
+    use super::{super::columns, *};
 
     fn certificate() -> String {
         let mut params = CertificateParams::default();
@@ -110,7 +110,7 @@ broken            Cert Chain     ACTIVE     false
 ROOTCA            CA             ACTIVE     true           0abc              1970-01-01T00:33:20Z     1970-01-01T00:16:40Z
 ";
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        assert_eq!(table_at(&section, at(1_500)), expected);
-        assert!(table_at(&section, at(2_000)).contains("false          0abc"));
+        assert_eq!(columns(&table(&section, at(1_500))), expected);
+        assert!(columns(&table(&section, at(2_000))).contains("false          0abc"));
     }
 }

@@ -85,6 +85,7 @@ pub(super) fn config_dump(proxy: &Proxy, query: &Query<'_>) -> Page {
         mask: mask.as_deref(),
         name: Some(&passes),
         own_secrets: &own,
+        refused: &proxy.config.refused,
     };
     match mesh_config::envoy::dump::config_dump(&proxy.config.snapshot, &wanted) {
         Ok(dump) => Page::json(&dump),

@@ -1,6 +1,7 @@
 //! Listeners: which filter chain takes a connection or, behind a door, a request.
 
 mod before;
+mod place;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,6 +17,7 @@ use crate::{
 };
 use before::Before;
 pub(crate) use before::GRACE;
+use place::{Place, among};
 
 /// Envoy's, of TCP connections.
 const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -31,15 +33,17 @@ pub(crate) struct Listener {
     before: Option<Before>,
 }
 
+/// Conditions on a connection, and what takes it.
 #[derive(Debug)]
-struct Chain {
+pub(crate) struct Chain {
+    pub(crate) name: Box<str>,
     port: Option<u16>,
     destinations: Vec<Place>,
     server_names: Vec<Place>,
     protocol: Option<model::TransportProtocol>,
     application_protocols: Vec<Box<[u8]>>,
-    tls: Option<Arc<ServerTls>>,
-    filter: Filter,
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) filter: Filter,
 }
 
 /// What takes a connection.
@@ -65,7 +69,7 @@ pub(crate) struct Http {
 pub(crate) struct Tcp {
     pub(crate) stats: Arc<TcpStats>,
     /// With their weights.
-    clusters: Vec<(Arc<Cluster>, u32)>,
+    pub(crate) clusters: Vec<(Arc<Cluster>, u32)>,
     /// What connections must pass.
     pub(crate) rbac: Arc<Rbac>,
     /// How long a connection may be silent, and how long it may last.
@@ -148,6 +152,7 @@ impl Listener {
                     None => None,
                 };
                 Some(Chain {
+                    name: chain.name.as_str().into(),
                     port: chain.destination_port,
                     destinations: chain
                         .destinations
@@ -196,7 +201,11 @@ impl Listener {
 
     /// The first chain whose conditions hold. `None` as the destination of a connection: that is
     /// the listener itself. `hello` is how the client began, if it has been seen.
-    fn find(&self, destination: Option<&Destination>, hello: Option<&Hello>) -> Option<&Chain> {
+    pub(crate) fn find(
+        &self,
+        destination: Option<&Destination>,
+        hello: Option<&Hello>,
+    ) -> Option<&Chain> {
         let first = |to: &Destination| self.chains.iter().find(|chain| chain.takes(to, hello));
         match (&self.chains[..], destination) {
             (_, Some(to)) => first(to),
@@ -322,38 +331,6 @@ impl Tcp {
     }
 }
 
-/// One of the destinations of a chain.
-#[derive(Debug)]
-enum Place {
-    /// A name or an address.
-    Exact(Box<str>),
-    /// Names that end so.
-    Suffix(Box<str>),
-    Range(model::Cidr),
-}
-
-impl Place {
-    fn parse(text: &str) -> Self {
-        if let Some(suffix) = text.strip_prefix('*') {
-            return Self::Suffix(suffix.into());
-        }
-        match model::Cidr::parse(text).filter(|_| text.contains('/')) {
-            Some(range) => Self::Range(range),
-            None => Self::Exact(text.into()),
-        }
-    }
-
-    fn covers(&self, host: &str) -> bool {
-        match self {
-            Self::Exact(name) => &**name == host,
-            Self::Suffix(suffix) => {
-                suffix.is_empty() || (host.len() > suffix.len() && host.ends_with(&**suffix))
-            }
-            Self::Range(range) => host.parse().is_ok_and(|host| range.contains(host)),
-        }
-    }
-}
-
 impl Chain {
     fn takes(&self, destination: &Destination, hello: Option<&Hello>) -> bool {
         let greeting = hello.filter(|hello| hello.tls);
@@ -384,31 +361,5 @@ impl Chain {
     fn goes_to(&self, destination: &Destination) -> bool {
         self.port.is_none_or(|wanted| wanted == destination.port)
             && (self.destinations.is_empty() || among(&self.destinations, &destination.host))
-    }
-}
-
-fn among(places: &[Place], name: &str) -> bool {
-    places.iter().any(|place| place.covers(name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn destinations_are_names_suffixes_addresses_and_ranges() {
-        for (text, host, covers) in [
-            ("web", "web", true),
-            ("*.wiki.test", "en.wiki.test", true),
-            ("*.wiki.test", "wiki.test", false),
-            ("10.0.0.1", "10.0.0.1", true),
-            ("10.0.0.0/8", "10.1.2.3", true),
-            ("10.0.0.0/8", "11.0.0.0", false),
-            ("10.0.0.0/8", "web", false),
-            ("0.0.0.0/0", "1.2.3.4", true),
-            ("fd00::/8", "fd12::1", true),
-        ] {
-            assert_eq!(Place::parse(text).covers(host), covers, "{text} {host}");
-        }
     }
 }

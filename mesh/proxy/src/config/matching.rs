@@ -1,7 +1,9 @@
 //! Whether a route's conditions hold: pure, precompiled.
 
+mod seen;
+
 use http::{HeaderMap, HeaderName, Method};
-use mesh_config as model;
+use mesh_config::{self as model, Condition};
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
@@ -125,9 +127,20 @@ impl RouteMatcher {
     }
 
     pub(crate) fn matches(&self, request: &RequestView<'_>) -> bool {
-        self.path.matches(request.path)
-            && self.headers.iter().all(|header| header.matches(request))
-            && self.query.iter().all(|query| query.matches(request.query))
+        self.failed(request).is_none()
+    }
+
+    /// The first condition that does not hold.
+    pub(crate) fn failed(&self, request: &RequestView<'_>) -> Option<Condition> {
+        if !self.path.matches(request.path) {
+            return Some(Condition::Path);
+        }
+        let header = |header: &HeaderMatcher| !header.matches(request);
+        if let Some(index) = self.headers.iter().position(header) {
+            return Some(Condition::Header(index));
+        }
+        let query = |query: &QueryMatcher| !query.matches(request.query);
+        self.query.iter().position(query).map(Condition::Query)
     }
 }
 
@@ -279,12 +292,17 @@ impl QueryMatcher {
     }
 
     fn matches(&self, query: &str) -> bool {
-        let first = query
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(name, _)| *name == &*self.name && !name.is_empty());
-        self.value.matches(first.map(|(_, value)| value))
+        self.value.matches(first_value(query, &self.name))
     }
+}
+
+/// The raw value of the first parameter of a name.
+fn first_value<'a>(query: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut pairs = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let first = pairs.find(|(name, _)| *name == wanted && !name.is_empty());
+    first.map(|(_, value)| value)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::cors::Cors;
 /// The virtual hosts of one table, indexed by domain.
 #[derive(Debug)]
 pub(crate) struct RouteTable {
+    pub(crate) name: Box<str>,
     exact: HashMap<Box<str>, usize>,
     /// Longest first; without the star.
     suffixes: Vec<(Box<str>, usize)>,
@@ -121,6 +122,7 @@ impl RouteTable {
             decorator: None,
         };
         Self {
+            name: "".into(),
             exact: HashMap::new(),
             suffixes: Vec::new(),
             prefixes: Vec::new(),
@@ -141,6 +143,7 @@ impl RouteTable {
         let before = before.into_iter().flat_map(|table| &table.hosts);
         let before: HashMap<_, _> = before.map(|host| (Arc::as_ptr(&host.from), host)).collect();
         let mut compiled = Self {
+            name: table.name.as_str().into(),
             exact: HashMap::new(),
             suffixes: Vec::new(),
             prefixes: Vec::new(),
@@ -188,11 +191,14 @@ impl RouteTable {
 
     /// The first route of the most specific virtual host that matches.
     pub(crate) fn route(&self, request: &RequestView<'_>) -> Option<&Route> {
-        let host = self.host(without_port(request.authority))?;
-        self.hosts[host]
-            .routes
-            .iter()
-            .find(|route| route.matcher.matches(request))
+        let (_, routes) = self.virtual_host(request.authority)?;
+        routes.iter().find(|route| route.matcher.matches(request))
+    }
+
+    /// The virtual host of an authority, and its routes in the same order as compiled.
+    pub(crate) fn virtual_host(&self, authority: &str) -> Option<(&model::VirtualHost, &[Route])> {
+        let host = &self.hosts[self.host(without_port(authority))?];
+        Some((&host.from, &host.routes))
     }
 
     fn host(&self, name: &str) -> Option<usize> {

@@ -53,13 +53,25 @@ async fn a_bad_table_keeps_its_last_version() {
     let mut bad = good.clone();
     bad["match"]["path"] = json!({ "regex": "(" });
     let with = |route| snapshot("outbound", json!([route]), &[("web", &[app.address])]);
-    let mut mesh = Mesh::start(with(good));
-    let messages = mesh.proxy.apply(with(bad));
+    let mut mesh = Mesh::start(with(good.clone()));
+    let bad = with(bad);
+    let messages = mesh.proxy.apply(bad.clone());
     assert!(
         messages[0].starts_with("route table table keeps its last version"),
         "{messages:?}"
     );
     assert_eq!(mesh.get("/").await.status, 200);
+    // It is told until the table is another.
+    let refused = |mesh: &Mesh| {
+        let all = mesh.proxy.config.refused.iter();
+        all.map(|it| it.details.clone()).collect::<Vec<_>>()
+    };
+    let why = [r#"bad regular expression "(""#];
+    assert_eq!(refused(&mesh), why);
+    mesh.proxy.apply(bad);
+    assert_eq!(refused(&mesh), why);
+    mesh.proxy.apply(with(good));
+    assert!(refused(&mesh).is_empty());
 }
 
 #[tokio::test]
