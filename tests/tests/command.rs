@@ -232,7 +232,7 @@ async fn proxies_tell_what_they_were_told_and_how_they_route() {
             "header end-user is \"jason\": the request has none",
             "2 matches path /* [VirtualService reviews.default]",
             &v1,
-            "LeastRequest, subset v1, DestinationRule reviews.default",
+            "ROUND_ROBIN, subset v1, DestinationRule reviews.default",
             "reviews-v1 healthy",
         ],
     )

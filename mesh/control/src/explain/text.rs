@@ -3,7 +3,9 @@
 mod action;
 mod condition;
 
-use mesh_config::{ClusterState, Explanation, HealthStatus, Outcome, Rule, Verdict, names};
+use mesh_config::{
+    ClusterState, Explanation, HealthStatus, LbPolicy, Outcome, Rule, Verdict, names,
+};
 
 use condition::{conditions, failed};
 
@@ -154,7 +156,14 @@ fn cluster(name: &str, state: Option<&ClusterState>) -> String {
         say("there is no such cluster: 503 (NC). Is the subset missing in the DestinationRule?");
         return text;
     };
-    let mut facts = vec![format!("{:?}", cluster.lb_policy)];
+    let policy = match cluster.lb_policy {
+        LbPolicy::LeastRequest => "LEAST_REQUEST",
+        LbPolicy::RoundRobin => "ROUND_ROBIN",
+        LbPolicy::Random => "RANDOM",
+        LbPolicy::RingHash { .. } => "RING_HASH",
+        LbPolicy::Maglev { .. } => "MAGLEV",
+    };
+    let mut facts = vec![policy.to_owned()];
     let subset = name.split('|').nth(2).filter(|subset| !subset.is_empty());
     facts.extend(subset.map(|subset| format!("subset {subset}")));
     let rule = resource(cluster.config.as_deref(), "DestinationRule");

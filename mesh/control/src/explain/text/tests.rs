@@ -65,7 +65,7 @@ Timeout           0.5 s (504 then)
 Retries           2 on 5xx,reset, 0.2 s each
 Goes to
   90%    outbound|9080|v1|reviews
-         LeastRequest, subset v1, DestinationRule reviews.default
+         LEAST_REQUEST, subset v1, DestinationRule reviews.default
          127.16.0.7:9080       reviews-v1          healthy
          127.16.0.8:9080       reviews-v1          ejected by outlier detection
   10%    outbound|9080|v9|reviews
