@@ -263,6 +263,10 @@ fn everything() -> Snapshot {
             min_weight_percent: 10.0,
         }),
         source_addresses: vec!["127.0.0.6".parse().unwrap(), "::6".parse().unwrap()],
+        proxy_protocol: match discovery {
+            Discovery::Eds => Some(ProxyProtocol::V1),
+            _ => Some(ProxyProtocol::V2),
+        },
         service: Some(ServiceRef {
             host: text("a"),
             name: text("a"),

@@ -16,8 +16,9 @@ use crate::{UpstreamTlsContext, Workload};
 pub enum Discovery {
     /// The [`ClusterLoadAssignment`] of the same name. Envoy's type `EDS`.
     Eds,
-    /// The destination that the connection or the proxy request named, host names resolved by the
-    /// system's resolver. Envoy's type `ORIGINAL_DST`.
+    /// The destination that the connection or the proxy request named. A name, which only proxy
+    /// requests have, stands for the cluster's endpoints if it has any, else for what the system's
+    /// resolver says. Envoy's type `ORIGINAL_DST`.
     OriginalDst,
     /// As [`Eds`](Self::Eds), but the names of the endpoints are resolved again and again: every
     /// address is an endpoint. Envoy's type `STRICT_DNS`.
@@ -123,6 +124,9 @@ pub struct Cluster {
     /// TLS towards the endpoints; absent: plain text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTlsContext>,
+    /// Connections begin with a header of the PROXY protocol, before TLS; absent: without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Cluster {
@@ -144,8 +148,20 @@ impl Cluster {
             locality_weighted: false,
             slow_start: None,
             tls: None,
+            proxy_protocol: None,
         }
     }
+}
+
+/// Form of the header that tells an endpoint whose connection it gets: that of the client for
+/// connections that carry bytes, the proxy's own for those that carry requests of many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -38,8 +38,8 @@ pub use authorization::{
 };
 pub use cluster::{
     CircuitBreakers, Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, Endpoint,
-    HealthStatus, Http2Keepalive, LbPolicy, Locality, OutlierDetection, RetryBudget, ServiceRef,
-    SlowStart, TcpKeepalive, UpstreamProtocol,
+    HealthStatus, Http2Keepalive, LbPolicy, Locality, OutlierDetection, ProxyProtocol, RetryBudget,
+    ServiceRef, SlowStart, TcpKeepalive, UpstreamProtocol,
 };
 pub use explanation::{
     ClusterState, Condition, EndpointState, Explanation, Outcome, Rule, Verdict,

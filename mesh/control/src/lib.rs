@@ -95,9 +95,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let ip = args.address()?;
     let at = |port| SocketAddr::new(ip, port);
     let tls = || Transport::Tls(serving.clone());
+    let (signing, authorities) = tokio::sync::watch::channel(authority.clone());
     let signer = Arc::new(ca::Signer {
         hub: hub.clone(),
-        authority: authority.clone(),
+        authority: authorities,
         life: args.workload_cert_ttl,
     });
     let stream = push::router(hub.clone())
@@ -153,6 +154,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let name = args.identity();
     tasks.spawn(leader::campaign(client.clone(), name.clone(), leads));
     tasks.spawn(report::publish(client.clone(), versions, leading));
+    tasks.spawn(ca::follow(client.clone(), signing));
     tasks.spawn(ca::publish(client.clone(), authority.roots.clone()));
     tasks.spawn(keep_trust(client.clone(), authority.roots.clone()));
 

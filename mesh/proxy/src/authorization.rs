@@ -63,7 +63,10 @@ impl Gate {
         for judge in &self.external {
             let concerned = judge.concerns(&attributes(context, parts, &host(context), None));
             if concerned {
+                stats.rbac_istio_ext_authz_shadow_denied.add(1);
                 judge.ask(context, parts, stats).await?;
+            } else {
+                stats.rbac_istio_ext_authz_shadow_allowed.add(1);
             }
         }
         let mut claims = None;
@@ -86,20 +89,9 @@ impl Gate {
         }
         let host = host(context);
         let attributes = attributes(context, parts, &host, claims.as_ref());
-        match self.rbac.shadow(&attributes) {
-            Some(Verdict::Allowed) => stats.rbac_shadow_allowed.add(1),
-            Some(Verdict::Denied(_)) => stats.rbac_shadow_denied.add(1),
-            None => {}
-        }
-        match self.rbac.decide(&attributes) {
-            Verdict::Allowed => {
-                stats.rbac_allowed.add(1);
-                Ok(claims)
-            }
-            Verdict::Denied(policy) => {
-                stats.rbac_denied.add(1);
-                Err(denied(policy))
-            }
+        match self.rbac.decide(&attributes, Some(stats)) {
+            Verdict::Allowed => Ok(claims),
+            Verdict::Denied(policy) => Err(denied(policy)),
         }
     }
 }

@@ -63,6 +63,7 @@ mod outlier;
 mod path;
 mod pool;
 mod proxy;
+mod proxy_protocol;
 mod rbac;
 mod reply;
 mod request;

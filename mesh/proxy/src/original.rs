@@ -3,16 +3,24 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::StatusCode;
-use mesh_config::{Interception, TrafficDirection};
+use mesh_config::{Discovery, Interception, TrafficDirection};
 
 use crate::{
-    config::Destination,
+    config::{Destination, Members},
     door::is_loopback,
     flags::Flags,
     reply::LocalReply,
     request::{Downstream, RequestContext},
     worker::Worker,
 };
+
+/// A connection to this cluster goes where the client was going, and not to a host of the cluster:
+/// those stand for names.
+pub(crate) fn is_asked(members: &Members, destination: Option<&Destination>) -> bool {
+    let is_address = |to: &Destination| to.host.parse::<IpAddr>().is_ok();
+    members.config.discovery == Discovery::OriginalDst
+        && (members.hosts.is_empty() || destination.is_none_or(is_address))
+}
 
 /// The address that a request's client named.
 pub(crate) async fn resolve(

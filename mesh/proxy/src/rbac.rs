@@ -7,7 +7,10 @@ use mesh_config::{self as model, Cidr};
 use regex::Regex;
 use serde_json::Value;
 
-use crate::config::{CompileError, whole};
+use crate::{
+    config::{CompileError, whole},
+    stats::{Counter, HttpStats},
+};
 
 /// What policies may ask about.
 pub(crate) struct Attributes<'a> {
@@ -41,9 +44,11 @@ pub(crate) enum Verdict<'a> {
 /// All policies of a listener.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rbac {
-    deny: Policies,
+    /// There are AUDIT policies, which everything passes and is counted to have passed.
+    audits: bool,
+    deny: Option<Policies>,
     allow: Option<Policies>,
-    shadow_deny: Policies,
+    shadow_deny: Option<Policies>,
     shadow_allow: Option<Policies>,
 }
 
@@ -88,42 +93,78 @@ impl Rbac {
                 .map(|policies| Policies::compile(policies));
             compiled.transpose()
         };
+        let some = |policies: &[model::Policy]| {
+            let some = (!policies.is_empty()).then(|| Policies::compile(policies));
+            some.transpose()
+        };
         Ok(Self {
-            deny: Policies::compile(&rbac.deny)?,
+            audits: !rbac.audit.is_empty(),
+            deny: some(&rbac.deny)?,
             allow: optional(&rbac.allow)?,
-            shadow_deny: Policies::compile(&rbac.shadow_deny)?,
+            shadow_deny: some(&rbac.shadow_deny)?,
             shadow_allow: optional(&rbac.shadow_allow)?,
         })
     }
 
     /// Lets everything pass, and is not curious either.
     pub(crate) fn is_empty(&self) -> bool {
-        self.deny.0.is_empty()
-            && self.allow.is_none()
-            && self.shadow_deny.0.is_empty()
-            && self.shadow_allow.is_none()
+        let actions = [
+            &self.deny,
+            &self.allow,
+            &self.shadow_deny,
+            &self.shadow_allow,
+        ];
+        !self.audits && actions.into_iter().all(Option::is_none)
     }
 
-    pub(crate) fn decide(&self, of: &Attributes<'_>) -> Verdict<'_> {
-        decide(&self.deny, self.allow.as_ref(), of)
-    }
-
-    /// What policies on trial would decide; `None`: there are none.
-    pub(crate) fn shadow(&self, of: &Attributes<'_>) -> Option<Verdict<'_>> {
-        let any = !self.shadow_deny.0.is_empty() || self.shadow_allow.is_some();
-        any.then(|| decide(&self.shadow_deny, self.shadow_allow.as_ref(), of))
+    /// Asks each action in its turn, those on trial before those in force, and counts what each says:
+    /// Envoy has a filter for each. Nobody counts for connections.
+    pub(crate) fn decide(&self, of: &Attributes<'_>, stats: Option<&HttpStats>) -> Verdict<'_> {
+        let count = |passes: bool, counters: Counters| {
+            if let Some(stats) = stats {
+                counters(stats)[usize::from(!passes)].add(1);
+            }
+        };
+        let enforced: Counters = |stats| [&stats.rbac_allowed, &stats.rbac_denied];
+        if self.audits {
+            count(true, enforced);
+        }
+        if let Some(shadow) = &self.shadow_deny {
+            count(shadow.first(of).is_none(), |stats| {
+                [
+                    &stats.rbac_istio_dry_run_deny_shadow_allowed,
+                    &stats.rbac_istio_dry_run_deny_shadow_denied,
+                ]
+            });
+        }
+        if let Some(deny) = &self.deny {
+            let refusing = deny.first(of);
+            count(refusing.is_none(), enforced);
+            if refusing.is_some() {
+                return Verdict::Denied(refusing);
+            }
+        }
+        if let Some(shadow) = &self.shadow_allow {
+            count(shadow.first(of).is_some(), |stats| {
+                [
+                    &stats.rbac_istio_dry_run_allow_shadow_allowed,
+                    &stats.rbac_istio_dry_run_allow_shadow_denied,
+                ]
+            });
+        }
+        if let Some(allow) = &self.allow {
+            let passes = allow.first(of).is_some();
+            count(passes, enforced);
+            if !passes {
+                return Verdict::Denied(None);
+            }
+        }
+        Verdict::Allowed
     }
 }
 
-fn decide<'a>(deny: &'a Policies, allow: Option<&'a Policies>, of: &Attributes<'_>) -> Verdict<'a> {
-    if let Some(name) = deny.first(of) {
-        return Verdict::Denied(Some(name));
-    }
-    match allow {
-        Some(allow) if allow.first(of).is_none() => Verdict::Denied(None),
-        _ => Verdict::Allowed,
-    }
-}
+/// Counts what passes, and what does not.
+type Counters = fn(&HttpStats) -> [&Counter; 2];
 
 impl Policies {
     pub(crate) fn compile(policies: &[model::Policy]) -> Result<Self, CompileError> {
@@ -293,7 +334,7 @@ mod tests {
                 claims: Some(&claims),
             }),
         };
-        let verdict = rbac(json!({ "deny": rule(matches) })).decide(&of) == Verdict::Allowed;
+        let verdict = rbac(json!({ "deny": rule(matches) })).decide(&of, None) == Verdict::Allowed;
         !verdict
     }
 
@@ -365,7 +406,7 @@ mod tests {
                 server_name: "",
                 http: None,
             };
-            rbac.decide(&of) == Verdict::Allowed
+            rbac.decide(&of, None) == Verdict::Allowed
         };
         let someone = json!({ "principal": "present" });
         let sleep = json!({ "principal": { "exact": "cluster.local/ns/foo/sa/sleep" } });
@@ -399,9 +440,34 @@ mod tests {
             ),
             (json!({ "shadowDeny": all }), Verdict::Allowed),
         ] {
-            assert_eq!(rbac(rules.clone()).decide(&of), verdict, "{rules}");
+            assert_eq!(rbac(rules.clone()).decide(&of, None), verdict, "{rules}");
         }
-        let shadow = rbac(json!({ "shadowDeny": all }));
-        assert_eq!(shadow.shadow(&of), Some(Verdict::Denied(Some("r"))));
+        let counted = |rules: Value| {
+            let stats = HttpStats::default();
+            rbac(rules).decide(&of, Some(&stats));
+            let enforced = [&stats.rbac_allowed, &stats.rbac_denied];
+            let deny = [
+                &stats.rbac_istio_dry_run_deny_shadow_allowed,
+                &stats.rbac_istio_dry_run_deny_shadow_denied,
+            ];
+            let allow = [
+                &stats.rbac_istio_dry_run_allow_shadow_allowed,
+                &stats.rbac_istio_dry_run_allow_shadow_denied,
+            ];
+            [enforced, deny, allow].map(|counters| counters.map(Counter::get))
+        };
+        assert_eq!(counted(json!({})), [[0; 2]; 3]);
+        assert_eq!(
+            counted(json!({ "audit": all, "deny": none, "allow": all })),
+            [[3, 0], [0; 2], [0; 2]]
+        );
+        assert_eq!(
+            counted(json!({ "deny": all, "allow": all, "shadowAllow": all })),
+            [[0, 1], [0; 2], [0; 2]]
+        );
+        assert_eq!(
+            counted(json!({ "shadowDeny": all, "shadowAllow": none })),
+            [[0; 2], [0, 1], [0, 1]]
+        );
     }
 }

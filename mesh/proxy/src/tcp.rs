@@ -3,12 +3,13 @@
 use std::{
     borrow::Cow,
     cell::Cell,
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use mesh_config::{Discovery, TrafficDirection};
+use mesh_config::TrafficDirection;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::{
@@ -52,7 +53,10 @@ where
     let cluster = tcp.cluster(connection.worker.draw());
     let mut session = Session::new(connection, cluster);
     session.observed = !Arc::ptr_eq(&tcp.stats, &connection.worker.shared.loopback_tcp.stats);
-    let refused = match tcp.rbac.decide(&authorization::of_connection(connection)) {
+    let refused = match tcp
+        .rbac
+        .decide(&authorization::of_connection(connection), None)
+    {
         Verdict::Allowed => None,
         Verdict::Denied(policy) => Some(authorization::details(policy)),
     };
@@ -165,9 +169,10 @@ impl<'a> Session<'a> {
             return None;
         };
         self.key.service = members.service;
-        let host = if members.config.discovery == Discovery::OriginalDst {
+        let named = self.connection.destination.as_ref();
+        let host = if original::is_asked(&members, named) {
             let local = Destination::from(self.connection.local);
-            let destination = self.connection.destination.as_ref().unwrap_or(&local);
+            let destination = named.unwrap_or(&local);
             let direction = self.connection.listener.load().direction;
             match original::address(worker, self.connection, direction, destination).await {
                 Ok(address) if address != self.connection.local => {
@@ -204,7 +209,8 @@ impl<'a> Session<'a> {
         let limit = members.config.connect_timeout;
         let open = pool::Open::new(cluster, &host);
         cluster.stats.upstream_rq_pending_total.add(1);
-        match pool::connect(worker, cluster, &host, limit).await {
+        let client = (self.connection.remote, self.destination());
+        match pool::connect(worker, cluster, &host, limit, Some(client)).await {
             Ok(stream) => Some((stream, (open, pool::Active::new(cluster, &host)))),
             // There is one attempt, as Istio has it.
             Err(_) => {
@@ -213,6 +219,14 @@ impl<'a> Session<'a> {
                 self.unhealthy(Flags::UPSTREAM_CONNECTION_FAILURE | Flags::RETRIES_EXHAUSTED)
             }
         }
+    }
+
+    /// Where the client was going, as far as that is an address.
+    fn destination(&self) -> SocketAddr {
+        let local = self.connection.local;
+        let named = self.connection.destination.as_ref();
+        let address = named.and_then(|named| Some((named.host.parse().ok()?, named.port)));
+        address.map_or(local, |(ip, port)| SocketAddr::new(ip, port))
     }
 
     fn unhealthy<T>(&mut self, flag: Flags) -> Option<T> {

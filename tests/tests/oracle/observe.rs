@@ -21,6 +21,8 @@ static UUID: LazyLock<Regex> = LazyLock::new(|| {
 static HASH: LazyLock<Regex> = LazyLock::new(|| Regex::new("=\"[0-9a-f]{12,}\"").expect("a regex"));
 static EPHEMERAL: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"net\.(\d+):[3-6]\d{4}").expect("a regex"));
+static ANNOUNCED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(PROXY TCP4 \S+ \S+) \d+ ").expect("a regex"));
 
 /// One request, in every detail.
 pub(crate) fn detail(side: &Side, answer: &Answer, tries: &[Try]) -> Seen {
@@ -29,7 +31,8 @@ pub(crate) fn detail(side: &Side, answer: &Answer, tries: &[Try]) -> Seen {
         let value = UUID.replace_all(value, "UUID");
         let value = HASH.replace_all(&value, "=\"HASH\"");
         let value = side.common(&value);
-        let value = EPHEMERAL.replace_all(&value, "net.$1:PORT").into_owned();
+        let value = EPHEMERAL.replace_all(&value, "net.$1:PORT");
+        let value = ANNOUNCED.replace_all(&value, "$1 PORT ").into_owned();
         seen.entry(name)
             .and_modify(|all| *all += &format!("\n{value}"))
             .or_insert(value);

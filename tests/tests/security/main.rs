@@ -1,6 +1,7 @@
 //! Identity, mutual TLS and authorization on a whole cluster, with the clients that a student has:
 //! kubectl, curl, openssl and a browser's worth of pages.
 
+mod authority;
 mod gateway;
 mod judges;
 mod precedence;
@@ -159,5 +160,6 @@ async fn who_may_call_whom() -> anyhow::Result<()> {
     tokens::are_checked(&file, &details).await?;
     judges::are_asked(&file, &details).await?;
     strangers::are_told_nothing(&dojo, &file).await?;
+    authority::an_intermediate_takes_over(&dojo, &file).await?;
     gateway::https_at_the_gateway(&dojo, &file).await
 }

@@ -203,22 +203,26 @@ fn ext_authz(external: &ExternalAuthorization) -> Value {
         let patterns: Vec<Value> = names.iter().map(|name| text(&Text::parse(name))).collect();
         json!({ "patterns": patterns })
     };
-    let mut service = json!({
-        "server_uri": {
-            "uri": format!("http://{}", external.authority),
-            "cluster": external.cluster,
-            "timeout": duration::format(external.timeout),
-        },
-        "path_prefix": external.path_prefix,
-        "authorization_response": { "allowed_upstream_headers": patterns(&external.headers_to_upstream) },
-    });
-    if !external.headers_to_downstream.is_empty() {
-        service["authorization_response"]["allowed_client_headers"] =
-            patterns(&external.headers_to_downstream);
+    // A list must not be empty; absent, it names nothing, and to a client everything.
+    let mut response = json!({});
+    for (field, names) in [
+        ("allowed_upstream_headers", &external.headers_to_upstream),
+        ("allowed_client_headers", &external.headers_to_downstream),
+    ] {
+        if !names.is_empty() {
+            response[field] = patterns(names);
+        }
     }
-    let fields = json!({
-        "http_service": service,
-        "allowed_headers": patterns(&external.headers),
+    let mut fields = json!({
+        "http_service": {
+            "server_uri": {
+                "uri": format!("http://{}", external.authority),
+                "cluster": external.cluster,
+                "timeout": duration::format(external.timeout),
+            },
+            "path_prefix": external.path_prefix,
+            "authorization_response": response,
+        },
         "failure_mode_allow": external.fail_open,
         "status_on_error": { "code": external.status_on_error },
         "filter_enabled_metadata": {
@@ -227,6 +231,9 @@ fn ext_authz(external: &ExternalAuthorization) -> Value {
             "value": { "string_match": { "prefix": "ns[" } },
         },
     });
+    if !external.headers.is_empty() {
+        fields["allowed_headers"] = patterns(&external.headers);
+    }
     json!({
         "name": "envoy.filters.http.ext_authz",
         "typed_config": any("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", fields),

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::{Value, json};
 
-use super::socket_address;
+use super::{any, socket_address};
 use crate::{
     CircuitBreakers, Cluster, ClusterLoadAssignment, Discovery, Endpoint, HealthStatus, LbPolicy,
-    Locality, OutlierDetection, TcpKeepalive, UpstreamProtocol, duration,
+    Locality, OutlierDetection, ProxyProtocol, TcpKeepalive, UpstreamProtocol, duration,
 };
 
 /// A cluster that learns its endpoints from the control plane.
@@ -70,6 +70,9 @@ pub fn cluster(cluster: &Cluster) -> Value {
     if let Some(context) = &cluster.tls {
         super::tls::upstream(context, &mut message);
     }
+    if let Some(version) = cluster.proxy_protocol {
+        announce(version, &mut message);
+    }
     message
 }
 
@@ -87,6 +90,31 @@ fn istio_metadata(cluster: &Cluster) -> Option<Value> {
         istio["subset"] = subset.into();
     }
     (istio != json!({})).then(|| json!({ "filter_metadata": { "istio": istio } }))
+}
+
+/// Puts the PROXY protocol around each transport socket of a cluster.
+fn announce(version: ProxyProtocol, cluster: &mut Value) {
+    let version = match version {
+        ProxyProtocol::V1 => "V1",
+        ProxyProtocol::V2 => "V2",
+    };
+    let around = |socket: Value| {
+        let kind =
+            "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
+        let fields = json!({ "config": { "version": version }, "transport_socket": socket });
+        json!({ "name": "envoy.transport_sockets.upstream_proxy_protocol", "typed_config": any(kind, fields) })
+    };
+    if let Some(matches) = cluster["transport_socket_matches"].as_array_mut() {
+        for matched in matches {
+            matched["transport_socket"] = around(matched["transport_socket"].take());
+        }
+        return;
+    }
+    let socket = match cluster["transport_socket"].take() {
+        Value::Null => super::tls::raw_buffer(),
+        socket => socket,
+    };
+    cluster["transport_socket"] = around(socket);
 }
 
 fn lb_policy(message: &mut Value, cluster: &Cluster) {

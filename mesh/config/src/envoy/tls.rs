@@ -69,14 +69,18 @@ pub(super) fn upstream(context: &UpstreamTlsContext, cluster: &mut Value) {
         cluster["transport_socket"] = tls;
         return;
     }
-    let plain = json!({
-        "name": "envoy.transport_sockets.raw_buffer",
-        "typed_config": any("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", json!({})),
-    });
     cluster["transport_socket_matches"] = json!([
         { "name": "tlsMode-istio", "match": { "tlsMode": "istio" }, "transport_socket": tls },
-        { "name": "tlsMode-disabled", "match": {}, "transport_socket": plain },
+        { "name": "tlsMode-disabled", "match": {}, "transport_socket": raw_buffer() },
     ]);
+}
+
+/// Plain text.
+pub(super) fn raw_buffer() -> Value {
+    json!({
+        "name": "envoy.transport_sockets.raw_buffer",
+        "typed_config": any("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", json!({})),
+    })
 }
 
 fn socket(kind: &str, message: Value) -> Value {

@@ -20,7 +20,7 @@ use crate::ROOT_NAMESPACE;
 /// Istio's name of the Secret that we make.
 const OWN: &str = "istio-ca-secret";
 /// Istio's name of the Secret that an operator gives.
-const GIVEN: &str = "cacerts";
+pub(super) const GIVEN: &str = "cacerts";
 
 /// Certificates are valid from a little before they are made: clocks differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(120);
@@ -80,7 +80,7 @@ impl Authority {
 
     /// From a Secret with `ca-cert.pem` and `ca-key.pem`, and for an intermediate `root-cert.pem`
     /// and `cert-chain.pem`.
-    fn read(name: &str, secret: &Secret) -> anyhow::Result<Self> {
+    pub(super) fn read(name: &str, secret: &Secret) -> anyhow::Result<Self> {
         let data = secret.data.clone().unwrap_or_default();
         let text = |field: &str| -> anyhow::Result<Option<String>> {
             let Some(bytes) = data.get(field) else {
@@ -128,6 +128,11 @@ impl Authority {
             roots,
             ends,
         })
+    }
+
+    /// What it signs leads to the same roots by the same certificates.
+    pub(super) fn signs_like(&self, other: &Self) -> bool {
+        (&self.chain, &self.roots) == (&other.chain, &other.roots)
     }
 
     /// Signs a request for an identity, which is not taken from the request. The answer is PEM, the
@@ -319,6 +324,8 @@ pub(super) mod tests {
         assert_eq!(authority.roots.as_bytes(), other.0);
         let chain = authority.sign(&request(vec![]), IDENTITY, DAY).unwrap();
         assert!(chain.ends_with(std::str::from_utf8(&own.0).unwrap()));
+        assert!(authority.signs_like(&Authority::read(GIVEN, &secret).unwrap()));
+        assert!(!authority.signs_like(&super::tests::authority()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use mesh_config::SignedCertificate;
+use tokio::sync::watch;
 
 use super::Authority;
 use crate::{
@@ -24,7 +25,8 @@ const REQUEST_BYTES: usize = 16 * 1024;
 /// Signs for those who prove who they are.
 pub(crate) struct Signer {
     pub(crate) hub: Arc<Hub>,
-    pub(crate) authority: Arc<Authority>,
+    /// The authority of the moment.
+    pub(crate) authority: watch::Receiver<Arc<Authority>>,
     /// Life of what is signed.
     pub(crate) life: Duration,
 }
@@ -47,10 +49,11 @@ async fn certificate(
         Err(refused) => return refuse(&signer.hub, "certificate", &refused),
     };
     let identity = crate::identity(&namespace, &account);
-    match signer.authority.sign(&request, &identity, signer.life) {
+    let authority = signer.authority.borrow().clone();
+    match authority.sign(&request, &identity, signer.life) {
         Ok(certificate_chain) => {
             tracing::debug!("signed for {identity}");
-            let trust_bundle = signer.authority.roots.clone();
+            let trust_bundle = authority.roots.clone();
             Json(SignedCertificate {
                 certificate_chain,
                 trust_bundle,

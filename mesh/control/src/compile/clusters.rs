@@ -8,7 +8,8 @@ use std::{
 
 use mesh_api::{Host, destination_rule::Subset};
 use mesh_config::{
-    Cluster, ClusterLoadAssignment, Discovery, Endpoint, ServiceRef, UpstreamProtocol, names,
+    Cluster, ClusterLoadAssignment, Discovery, Endpoint, ServiceRef, UpstreamProtocol,
+    UpstreamTlsContext, names,
 };
 
 use super::{
@@ -90,7 +91,7 @@ pub(super) fn outbound(
                     view.clusters.insert(name, Arc::new(cluster));
                     continue;
                 }
-                let endpoints = endpoints(
+                let mut endpoints = endpoints(
                     compiler,
                     scope,
                     service,
@@ -99,6 +100,9 @@ pub(super) fn outbound(
                     &policy,
                     &mut cluster,
                 );
+                if policy.passes_through() {
+                    pass_through(service, port, &mut cluster, &mut endpoints);
+                }
                 view.clusters.insert(name.clone(), Arc::new(cluster));
                 let assignment = ClusterLoadAssignment {
                     cluster_name: name.clone(),
@@ -109,6 +113,35 @@ pub(super) fn outbound(
         }
     }
     view
+}
+
+/// Nobody is chosen: connections go to the address that the client has of the service, which leads
+/// to any pod. So it is TLS for all of them or for none.
+fn pass_through(
+    service: &Service,
+    port: &ServicePort,
+    cluster: &mut Cluster,
+    endpoints: &mut Vec<Endpoint>,
+) {
+    cluster.discovery = Discovery::OriginalDst;
+    if let Some(tls) = cluster.tls.take() {
+        let all = !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.mutual_tls);
+        cluster.tls = (!tls.where_offered || all).then_some(UpstreamTlsContext {
+            where_offered: false,
+            ..tls
+        });
+    }
+    let own = service
+        .addresses
+        .iter()
+        .filter_map(|text| text.parse().ok());
+    let own: Vec<Endpoint> = own
+        .map(|ip| Endpoint::new(SocketAddr::new(ip, port.number), Arc::default()))
+        .collect();
+    // A name without an address of its own stands for the pods themselves.
+    if !own.is_empty() {
+        *endpoints = own;
+    }
 }
 
 pub(super) fn serviceless(name: &str, discovery: Discovery) -> Cluster {

@@ -122,6 +122,7 @@ fn layer<'a>(level: &'a TrafficPolicy, port: u16, policy: &mut Policy<'a>) {
             .or(policy.outlier_detection),
         retry_budget: level.retry_budget.as_ref().or(policy.retry_budget),
         tls: level.tls.as_ref().or(policy.tls),
+        proxy_protocol: level.proxy_protocol.as_ref().or(policy.proxy_protocol),
     };
     // What a port's settings leave out falls back to the defaults, not to the level above.
     if let Some(settings) = level

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh_api::destination_rule as api;
 use mesh_config::{
     CircuitBreakers, Cluster, ConnectionOptions, Http2Keepalive, LbPolicy, OutlierDetection,
-    RetryBudget, SlowStart, TcpKeepalive, TcpProxy, UpstreamProtocol,
+    ProxyProtocol, RetryBudget, SlowStart, TcpKeepalive, TcpProxy, UpstreamProtocol,
 };
 
 /// What a DestinationRule says for one port and subset; each block is given or takes its defaults.
@@ -17,6 +17,7 @@ pub(crate) struct Policy<'a> {
     pub(crate) retry_budget: Option<&'a api::RetryBudget>,
     /// Carried out by [`super::upstream_tls`].
     pub(crate) tls: Option<&'a api::ClientTlsSettings>,
+    pub(crate) proxy_protocol: Option<&'a api::ProxyProtocol>,
 }
 
 impl Policy<'_> {
@@ -36,6 +37,20 @@ impl Policy<'_> {
             cluster.outlier_detection = Some(outlier_detection(detection));
             cluster.healthy_panic_threshold = positive(detection.min_health_percent).unwrap_or(0);
         }
+        cluster.proxy_protocol = self
+            .proxy_protocol
+            .map(|announced| match announced.version {
+                None | Some(api::ProxyProtocolVersion::V1) => ProxyProtocol::V1,
+                Some(api::ProxyProtocolVersion::V2) => ProxyProtocol::V2,
+            });
+    }
+
+    /// Connections go where the client was going: `PASSTHROUGH`.
+    pub(crate) fn passes_through(&self) -> bool {
+        self.load_balancer.is_some_and(|balancer| {
+            balancer.consistent_hash.is_none()
+                && balancer.simple == Some(api::SimpleLb::Passthrough)
+        })
     }
 }
 
@@ -62,7 +77,7 @@ fn lb_policy(from: &api::LoadBalancerSettings) -> LbPolicy {
     match from.simple {
         Some(api::SimpleLb::RoundRobin) => LbPolicy::RoundRobin,
         Some(api::SimpleLb::Random) => LbPolicy::Random,
-        // PASSTHROUGH is reported as not carried out.
+        // PASSTHROUGH chooses nothing.
         _ => LbPolicy::LeastRequest,
     }
 }
@@ -206,6 +221,7 @@ mod tests {
             outlier_detection: policy.outlier_detection.as_ref(),
             retry_budget: policy.retry_budget.as_ref(),
             tls: policy.tls.as_ref(),
+            proxy_protocol: policy.proxy_protocol.as_ref(),
         }
         .apply(&mut cluster);
         cluster
@@ -231,6 +247,10 @@ mod tests {
         assert_eq!(made.connections.idle_timeout, Some(Duration::from_secs(5)));
         assert_eq!(made.connections.max_requests_per_connection, Some(5));
         assert_eq!(made.protocol, UpstreamProtocol::Http2);
+        let announced = cluster(json!({ "proxyProtocol": { "version": "V2" } }));
+        assert_eq!(announced.proxy_protocol, Some(ProxyProtocol::V2));
+        let announced = cluster(json!({ "proxyProtocol": {} }));
+        assert_eq!(announced.proxy_protocol, Some(ProxyProtocol::V1));
         let unset = cluster(json!({ "connectionPool": { "tcp": { "maxConnections": 0 },
             "http": { "maxRequestsPerConnection": -1 } } }));
         assert_eq!(unset, Cluster::new("web", Discovery::Eds));

@@ -71,12 +71,7 @@ const FIELDS: &[(&str, &[&str])] = &[
 ];
 
 /// Fields of a `trafficPolicy` (and of the settings of a port) that have no effect.
-const TRAFFIC_POLICY: &[&str] = &[
-    "tls.caCrl",
-    "tunnel",
-    "proxyProtocol",
-    "retryBudget.budgetInterval",
-];
+const TRAFFIC_POLICY: &[&str] = &["tls.caCrl", "tunnel", "retryBudget.budgetInterval"];
 
 /// One sentence per field, or one for the whole kind.
 pub(super) fn of_object(kind: &str, object: &Value) -> Vec<String> {
@@ -119,19 +114,6 @@ fn traffic_policies(object: &Value, found: &mut Vec<String>) {
             for field in TRAFFIC_POLICY {
                 walk(object, &format!("{level}.{field}"), String::new(), found);
             }
-            let mut simple = Vec::new();
-            walk(
-                object,
-                &format!("{level}.loadBalancer.simple"),
-                String::new(),
-                &mut simple,
-            );
-            found.extend(simple.into_iter().filter(|path| {
-                let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
-                object
-                    .pointer(&pointer)
-                    .is_some_and(|value| value == "PASSTHROUGH")
-            }));
         }
     }
 }
@@ -257,13 +239,13 @@ mod tests {
             ["spec.http[1].match[0].statPrefix"]
         );
         let spec = json!({"subsets": [{"name": "v1", "trafficPolicy": {
-            "loadBalancer": {"simple": "PASSTHROUGH"}, "tls": {"mode": "SIMPLE", "caCrl": "/x"}}}],
+            "tunnel": {"targetHost": "a"}, "tls": {"mode": "SIMPLE", "caCrl": "/x"}}}],
             "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}, "connectionPool": {"tcp": {"connectTimeout": "1s"}}}});
         assert_eq!(
             paths("DestinationRule", spec),
             [
                 "spec.subsets[0].trafficPolicy.tls.caCrl",
-                "spec.subsets[0].trafficPolicy.loadBalancer.simple",
+                "spec.subsets[0].trafficPolicy.tunnel",
             ]
         );
         let spec = json!({"metrics": [{"providers": [{"name": "prometheus"}, {"name": "other"}],

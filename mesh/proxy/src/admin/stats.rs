@@ -186,21 +186,16 @@ pub(super) fn collect(proxy: &Proxy) -> Stats {
             family: "envoy_http_",
         };
         http.each(|name, kind, value| {
-            let name = match name {
-                "rbac_allowed" => "rbac.allowed",
-                "rbac_denied" => "rbac.denied",
-                "rbac_shadow_allowed" => "rbac.shadow_allowed",
-                "rbac_shadow_denied" => "rbac.shadow_denied",
-                "ext_authz_ok" => "ext_authz.ok",
-                "ext_authz_denied" => "ext_authz.denied",
-                "ext_authz_error" => "ext_authz.error",
-                "jwt_authn_allowed" => "jwt_authn.allowed",
-                "jwt_authn_denied" => "jwt_authn.denied",
-                "fault_aborts_injected" => "fault.aborts_injected",
-                "fault_delays_injected" => "fault.delays_injected",
-                name => name,
+            // Filters have scopes of their own.
+            let filters = ["rbac", "ext_authz", "jwt_authn", "fault"];
+            let of_filter = filters
+                .iter()
+                .find_map(|filter| Some((filter, name.strip_prefix(filter)?.strip_prefix('_')?)));
+            let name = match of_filter {
+                Some((filter, name)) => format!("{filter}.{name}"),
+                None => name.to_owned(),
             };
-            stats.values.push(scope.stat(name, kind, value));
+            stats.values.push(scope.stat(&name, kind, value));
         });
         http.each_histogram(|name, values| stats.histograms.push(scope.histogram(name, values)));
         let answered = http.downstream_rq.classes();

@@ -16,6 +16,7 @@ use crate::{
     conventions,
     exchange::Exchange,
     flags::Flags,
+    original,
     outlier::{self, Outcome},
     pool::{self, Lease, UpstreamError},
     reply::{LocalReply, is_stream_reset},
@@ -167,7 +168,7 @@ impl Attempts<'_> {
         tried: &[Arc<Host>],
     ) -> Result<Option<Arc<Host>>, LocalReply> {
         let worker = &self.context.connection.worker;
-        if self.members.config.discovery == Discovery::OriginalDst {
+        if original::is_asked(self.members, self.context.destination.as_ref()) {
             return Ok(Some(self.original().await?));
         }
         let retry = &self.forward.retry;
@@ -195,7 +196,7 @@ impl Attempts<'_> {
     /// The host that the client named.
     async fn original(&self) -> Result<Arc<Host>, LocalReply> {
         let worker = &self.context.connection.worker;
-        let address = crate::original::resolve(worker, self.context).await?;
+        let address = original::resolve(worker, self.context).await?;
         Ok(worker.original(self.cluster, address))
     }
 

@@ -1,27 +1,31 @@
 //! The making of a connection to a host, for requests and for bytes, and what is counted of it.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout;
+use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::UpstreamError;
 use crate::{
     config::{Cluster, Host},
+    proxy_protocol,
     tap::{Hop, Wire},
     tls::Upstream,
     worker::Worker,
 };
 
 /// Opens a connection, from the pod's own address where there is one, so that the upstream sees who
-/// calls, and with TLS where the cluster has it.
+/// calls, and with TLS where the cluster has it. Where the PROXY protocol is spoken, it is said to be
+/// the connection `announced` (source, destination), or what it is.
 pub(crate) async fn connect(
     worker: &Worker,
     cluster: &Cluster,
     host: &Host,
     connect_timeout: Duration,
+    announced: Option<(SocketAddr, SocketAddr)>,
 ) -> Result<Upstream, UpstreamError> {
     tracing::debug!(
         "creating a new connection to {} of {}",
@@ -34,12 +38,18 @@ pub(crate) async fn connect(
         let config = members.as_ref().map(|members| &members.config);
         let own = config.map_or(&[][..], |config| &config.source_addresses);
         let sources = own.iter().copied().chain(worker.shared.source_address);
-        let stream = crate::socket::connect(host.address, sources).await?;
+        let mut stream = crate::socket::connect(host.address, sources).await?;
         let options = config.map(|config| &config.connections);
         if let Some(probes) = options.and_then(|options| options.tcp_keepalive.as_ref())
             && let Err(error) = crate::socket::keep_alive(&stream, probes)
         {
             tracing::warn!(%error, cluster = &*cluster.name, "cannot set TCP keep-alive");
+        }
+        if let Some(version) = config.and_then(|config| config.proxy_protocol) {
+            let itself = (stream.local_addr()?, host.address);
+            let (source, destination) = announced.unwrap_or(itself);
+            let header = proxy_protocol::header(version, source, destination);
+            stream.write_all(&header).await?;
         }
         let stream = Wire::new(stream, Hop::Upstream, &worker.shared.tap);
         match members.as_ref().and_then(|members| members.tls_to(host)) {

@@ -125,7 +125,7 @@ async fn establish(target: &Target, open: Open) -> Result<Connection, UpstreamEr
         config,
         ..
     } = target;
-    let stream = connect(worker, cluster, host, config.connect_timeout).await?;
+    let stream = connect(worker, cluster, host, config.connect_timeout, None).await?;
     let local = stream.local_addr().ok();
     let usage = Usage::new();
     let io = TokioIo::new(stream);

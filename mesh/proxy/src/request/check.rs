@@ -17,6 +17,11 @@ pub(super) fn check(
         stats.downstream_cx_protocol_error.add(1);
         return Err(LocalReply::upgrade_required());
     }
+    if context.version == Version::HTTP_11 && !is_known(&parts.method) {
+        stats.downstream_cx_protocol_error.add(1);
+        let status = StatusCode::BAD_REQUEST;
+        return Err(LocalReply::malformed(status, malformed::CODEC_ERROR));
+    }
     if context.authority.is_empty() {
         return Err(LocalReply::bad_request("missing_host_header"));
     }
@@ -45,6 +50,42 @@ pub(super) fn check(
         return Err(LocalReply::new(status, "", flags, "upgrade_failed"));
     }
     Ok(())
+}
+
+/// Whether Envoy's codec of HTTP/1 takes the method; that of HTTP/2 takes any.
+fn is_known(method: &Method) -> bool {
+    const RARE: [&str; 25] = [
+        "ACL",
+        "BIND",
+        "CHECKOUT",
+        "COPY",
+        "LINK",
+        "LOCK",
+        "MERGE",
+        "MKACTIVITY",
+        "MKCALENDAR",
+        "MKCOL",
+        "MOVE",
+        "MSEARCH",
+        "NOTIFY",
+        "PROPFIND",
+        "PROPPATCH",
+        "PURGE",
+        "REBIND",
+        "REPORT",
+        "SEARCH",
+        "SOURCE",
+        "SUBSCRIBE",
+        "UNBIND",
+        "UNLINK",
+        "UNLOCK",
+        "UNSUBSCRIBE",
+    ];
+    match *method {
+        Method::GET | Method::POST | Method::PUT | Method::DELETE | Method::HEAD => true,
+        Method::OPTIONS | Method::CONNECT | Method::PATCH | Method::TRACE => true,
+        _ => RARE.contains(&method.as_str()),
+    }
 }
 
 /// Whether a host with a port, or with user information, may have this byte (RFC 3986).

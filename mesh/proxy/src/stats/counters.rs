@@ -143,7 +143,10 @@ scope! {
             downstream_rq_ws_on_non_ws_route
             downstream_cx_rx_bytes_total downstream_cx_tx_bytes_total
             no_route no_cluster rq_direct_response rq_redirect rq_total fault_aborts_injected fault_delays_injected
-            rbac_allowed rbac_denied rbac_shadow_allowed rbac_shadow_denied
+            rbac_allowed rbac_denied
+            rbac_istio_dry_run_deny_shadow_allowed rbac_istio_dry_run_deny_shadow_denied
+            rbac_istio_dry_run_allow_shadow_allowed rbac_istio_dry_run_allow_shadow_denied
+            rbac_istio_ext_authz_shadow_allowed rbac_istio_ext_authz_shadow_denied
             ext_authz_ok ext_authz_denied ext_authz_error jwt_authn_allowed jwt_authn_denied;
         gauges: downstream_cx_active downstream_rq_active;
         codes: downstream_rq;

@@ -312,6 +312,25 @@ fn door(app: &App, echo: std::net::SocketAddr) -> Snapshot {
     snapshot
 }
 
+/// Load balancing by `PASSTHROUGH`: by address what the client names, by name what stands for it.
+#[tokio::test]
+async fn requests_are_passed_through_to_what_a_name_stands_for() {
+    let app = App::start("web").await;
+    let mut config = door(&app, echo().await);
+    let fields = json!({ "discovery": "originalDst" });
+    add_cluster(&mut config, "web", &[app.address], fields);
+    let mesh = Mesh::start(config);
+    let ask = async |url: &str| {
+        let request = format!("GET {url} HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n");
+        exchange_bytes(mesh.address("door"), request.as_bytes()).await
+    };
+    let named = ask("http://web/a").await;
+    assert!(named.ends_with("web"), "{named}");
+    // Whatever is there, it is not the cluster's own host.
+    ask("http://127.0.0.2:80/b").await;
+    assert_eq!(app.seen().len(), 1);
+}
+
 #[tokio::test]
 async fn a_door_takes_requests_to_where_they_name() {
     let app = App::start("web").await;

@@ -80,6 +80,26 @@ async fn connections_are_split_by_weight() {
 }
 
 #[tokio::test]
+async fn the_proxy_protocol_tells_whose_connection_it_is() {
+    let chain = json!([{ "name": "only", "filter": to(&[("web", 1)]) }]);
+    let mut config = chains(&[], chain);
+    let fields = json!({ "proxyProtocol": "v1" });
+    add_cluster(&mut config, "web", &[named("").await], fields);
+    let mesh = Mesh::start(config);
+    let mut stream = TcpStream::connect(mesh.address("tcp")).await.unwrap();
+    let (own, to) = (stream.local_addr().unwrap(), mesh.address("tcp"));
+    stream.write_all(b"hello").await.unwrap();
+    let expected = format!(
+        "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\nhello",
+        own.port(),
+        to.port()
+    );
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8(answer).unwrap(), expected);
+}
+
+#[tokio::test]
 async fn the_name_in_a_tls_greeting_picks_the_chain() {
     let clusters = [
         ("one", named("one").await),
