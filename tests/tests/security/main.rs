@@ -100,6 +100,7 @@ async fn who_may_call_whom() -> anyhow::Result<()> {
     wire::metrics_prove_it(&dojo).await?;
     wire::secrets_can_be_listed(&dojo)?;
     wire::a_tap_shows_the_wire(&dojo).await?;
+    strangers::are_refused_at_the_admin_interface(&dojo).await?;
 
     // Strict, under traffic: the mesh goes on, strangers are reset.
     let stop = Arc::new(AtomicBool::new(false));

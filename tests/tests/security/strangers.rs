@@ -1,6 +1,12 @@
-//! Strangers at the control plane's port 15010: they get neither configuration nor certificates.
+//! Strangers at the control plane's port 15010, who get neither configuration nor certificates, and other
+//! users of the machine at a proxy's admin interface.
 
-use std::{path::Path, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use dojo_tests::{dojo::Dojo, kubectl};
@@ -8,7 +14,7 @@ use mesh_config::{Interception, ProxyId, Role, SignedCertificate};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use serde_json::json;
 
-use crate::{pod, pods};
+use crate::{page, pod, pods};
 
 /// Asks every door with every kind of token.
 pub(crate) async fn are_told_nothing(dojo: &Dojo, file: &Path) -> anyhow::Result<()> {
@@ -103,5 +109,29 @@ pub(crate) async fn are_told_nothing(dojo: &Dojo, file: &Path) -> anyhow::Result
         let chain = serde_json::from_str::<SignedCertificate>(&text);
         ensure!(chain.is_ok() == (certificate == 200), "{who}: {text}");
     }
+    Ok(())
+}
+
+/// A proxy's admin interface answers processes of its own user and of root.
+pub(crate) async fn are_refused_at_the_admin_interface(dojo: &Dojo) -> anyhow::Result<()> {
+    let (_, details) = pod(dojo, "default", "app=details").await?;
+    let [a, b, c, d] = details.parse::<Ipv4Addr>()?.octets();
+    let url = format!(
+        "http://{}:15000/server_info",
+        Ipv4Addr::new(a, b, c + 192, d)
+    );
+    ensure!(page(&[&url])?.0 == "200");
+    if !nix::unistd::geteuid().is_root() {
+        println!("SKIPPED: who is not root cannot become another user of the machine");
+        return Ok(());
+    }
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "curl"])
+        .args(["-sS", "--max-time", "10", "--noproxy", "*", &url])
+        .stdin(Stdio::null())
+        .output()
+        .context("setpriv")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(text.contains("answers its pod"), "{text} {output:?}");
     Ok(())
 }
