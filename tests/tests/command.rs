@@ -206,6 +206,10 @@ async fn proxies_tell_what_they_were_told_and_how_they_route() {
     let cluster = format!("outbound|9080|v2|{REVIEWS}");
     let healthy = format!("HEALTHY OK {cluster}");
     shows(&["pc", "ep", PAGE, "--cluster", &cluster], &[&healthy]).await;
+    // As courses type it.
+    let line = "kubectl exec deploy/productpage-v1 -c istio-proxy -- pilot-agent request GET ready";
+    let words: Vec<&str> = line.split(' ').collect();
+    shows(&words, &["LIVE"]).await;
     let json = typed(&["pc", "c", PAGE, "--subset", "v2", "-o", "json"]).unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(

@@ -101,6 +101,9 @@ pub enum Command {
     /// The mesh proxy (runs in pods)
     #[command(hide = true)]
     Proxy(mesh_proxy::Args),
+    /// Asks the admin interface of the pod's proxy (in pods, as pilot-agent request)
+    #[command(hide = true)]
+    Request(crate::request::RequestArgs),
     /// Redirects a pod's connections to its sidecar (runs in pods of a real cluster)
     #[command(hide = true, name = "istio-iptables")]
     IstioIptables(mesh_redirect::Args),

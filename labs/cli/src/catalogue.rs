@@ -58,7 +58,10 @@ pub fn image(home: &Home, command: ImageCommand) -> anyhow::Result<()> {
             image,
             command,
         } => map(&home.cluster(&cluster.name), &image, command),
-        ImageCommand::Save(args) => Ok(k8s_image::save(&args, &dojo_tools::NAMES)?),
+        ImageCommand::Save(args) => {
+            let links = [&dojo_tools::NAMES[..], &["pilot-agent"]].concat();
+            Ok(k8s_image::save(&args, &links)?)
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod kubeconfig;
 mod kubectl;
 mod manifests;
 mod progress;
+mod request;
 mod status;
 mod up;
 mod wait;
@@ -110,6 +111,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Service(service) => block_on(service.run()),
         Command::Proxy(args) => block_on(mesh_proxy::run(args)),
+        Command::Request(args) => block_on(request::run(args)),
         Command::IstioIptables(args) => Ok(mesh_redirect::run(&args)?),
         Command::Control(args) => logged(mesh_control::run(args)),
         Command::Cluster(args) => cluster::run(args),
