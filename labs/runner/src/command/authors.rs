@@ -1,6 +1,6 @@
 //! The verbs for those who write labs: `test` and `lint`.
 
-use std::process::ExitCode;
+use std::{cmp::Reverse, process::ExitCode};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,7 +17,7 @@ pub(super) async fn test(
     jobs: Option<usize>,
     own_kubectl: bool,
 ) -> anyhow::Result<ExitCode> {
-    let labs = if all {
+    let mut labs = if all {
         desk.book.labs(desk.language)?
     } else if meant.is_empty() {
         vec![desk.current()?.0]
@@ -27,6 +27,8 @@ pub(super) async fn test(
             .map(|lab| desk.book.lab(lab, desk.language))
             .collect::<Result<_, _>>()?
     };
+    // Long ones begin first, so that none of them is left alone at the end.
+    labs.sort_by_key(|lab| Reverse(lab.steps.len()));
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let rehearsal = rehearse::rehearse_all(
         &desk.book,
