@@ -1,5 +1,7 @@
 //! Accepting connections: the workers' side of listeners.
 
+mod tls;
+
 use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
@@ -9,11 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Destination, Listener},
-    request::Downstream,
+    downstream::Downstream,
     socket,
     stats::istio::PrincipalId,
     tap::{Hop, Wire},
-    tls,
     worker::Worker,
 };
 

@@ -9,7 +9,6 @@ mod format;
 use std::{
     cell::RefCell,
     io::Write as _,
-    net::SocketAddr,
     rc::Rc,
     sync::{
         Arc,
@@ -18,11 +17,11 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::Version;
 
 pub(crate) use format::{Format, Record};
 
-use crate::{exchange::Exchange, request::Downstream, stats::Registry};
+use crate::stats::Registry;
 
 /// The longest that a line waits in the worker: less than it takes to type, or to start, the command
 /// that looks for it.
@@ -112,85 +111,6 @@ impl Buffer {
         if !batch.is_empty() {
             self.sink.send(batch);
         }
-    }
-}
-
-/// What the log says of a request, copied before the request moves on.
-pub(crate) struct Entry {
-    /// As it was when the request came.
-    format: Arc<Format>,
-    /// Whether it becomes a line; else someone watches.
-    pub(crate) logged: bool,
-    pub(crate) start: jiff::Timestamp,
-    pub(crate) method: Method,
-    pub(crate) path: Box<str>,
-    pub(crate) version: Version,
-    /// The headers that the format needs; `None`: not copied yet.
-    request: Option<Box<[Option<HeaderValue>]>>,
-    response: Box<[Option<HeaderValue>]>,
-    pub(crate) authority: Box<str>,
-    pub(crate) route: Option<Arc<str>>,
-    pub(crate) upstream_local: Option<SocketAddr>,
-    pub(crate) connection: Rc<Downstream>,
-}
-
-impl Entry {
-    /// What is known as soon as there is a request.
-    pub(crate) fn new(connection: &Rc<Downstream>, method: Method, path: &str) -> Self {
-        Self {
-            format: connection.worker.shared.log_format.load_full(),
-            logged: true,
-            start: jiff::Timestamp::now(),
-            method,
-            path: path.into(),
-            version: Version::HTTP_11,
-            request: None,
-            response: Box::default(),
-            authority: "".into(),
-            route: None,
-            upstream_local: None,
-            connection: connection.clone(),
-        }
-    }
-
-    /// Copies what is needed of the request's headers, once.
-    pub(crate) fn take_request(&mut self, headers: &HeaderMap) {
-        self.request
-            .get_or_insert_with(|| self.format.of_request(headers));
-    }
-
-    pub(crate) fn take_response(&mut self, headers: &HeaderMap) {
-        self.response = self.format.of_response(headers);
-    }
-
-    /// The line of a finished request.
-    pub(crate) fn line(&self, exchange: &Exchange, received: u64, duration_ms: u64) -> String {
-        let mut line = String::with_capacity(384);
-        let record = Record {
-            start: self.start,
-            method: Some(self.method.as_str()),
-            path: Some(&self.path),
-            protocol: Some(protocol(self.version)),
-            code: exchange.status,
-            flags: exchange.flags,
-            details: &exchange.details,
-            received,
-            sent: exchange.response_body_bytes,
-            duration_ms,
-            service_time_ms: exchange.upstream_time_ms,
-            authority: Some(&self.authority),
-            upstream_host: exchange.host.as_ref().map(|host| host.address),
-            cluster: exchange.known_cluster().map(|cluster| &*cluster.name),
-            upstream_local: self.upstream_local,
-            downstream_local: Some(self.connection.local),
-            downstream_remote: Some(self.connection.remote),
-            server_name: self.connection.hello.get().map(|hello| &*hello.server_name),
-            route: self.route.as_deref(),
-            request: self.request.as_deref().unwrap_or_default(),
-            response: &self.response,
-        };
-        self.format.write(&record, &mut line);
-        line
     }
 }
 

@@ -2,29 +2,30 @@
 
 mod certs;
 pub(crate) mod clusters;
+pub(crate) mod collect;
 mod explain;
 mod inclusion;
 mod logging;
 mod memory;
 pub(crate) mod prometheus;
+mod query;
 mod server_info;
-pub(crate) mod stats;
+mod stats;
 mod stranger;
+mod tap;
 mod user;
 
-use std::{
-    borrow::Cow,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use http::{Method, StatusCode};
 
-use crate::{proxy::Proxy, serve::Page, tap};
+use crate::{proxy::Proxy, serve::Page};
 
 pub(crate) use logging::Logging;
+use query::Query;
 pub(crate) use stranger::is_stranger;
 pub(crate) use user::is_another;
 
@@ -140,7 +141,7 @@ pub(crate) fn answer(
         let text = format!("Method {method} not allowed, POST required.");
         return Page::text(text).status(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let query = Query(query);
+    let query = Query::of(query);
     let done = || Page::text("OK\n".into());
     match path {
         "/ready" => {
@@ -168,7 +169,7 @@ pub(crate) fn answer(
         "/hot_restart_version" => Page::text("disabled\n".into()),
         "/init_dump" => Page::json(&server_info::init_dump(lifecycle.state())),
         "/reset_counters" => {
-            stats::reset(proxy);
+            collect::reset(proxy);
             done()
         }
         "/healthcheck/fail" | "/healthcheck/ok" => {
@@ -219,27 +220,4 @@ fn home() -> String {
          <table>\n{}</table>\n",
         rows.collect::<String>()
     )
-}
-
-/// The query of an admin request.
-pub(crate) struct Query<'a>(&'a str);
-
-impl Query<'_> {
-    /// Its parameters, decoded.
-    fn pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-        form_urlencoded::parse(self.0.as_bytes())
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<String> {
-        let value = self.pairs().find(|(key, _)| key == name)?.1;
-        Some(value.into_owned())
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-
-    fn is(&self, name: &str, value: &str) -> bool {
-        self.get(name).as_deref() == Some(value)
-    }
 }

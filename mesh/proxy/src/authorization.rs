@@ -2,57 +2,24 @@
 
 mod external;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, StatusCode, header, request};
 use mesh_config as model;
 use serde_json::Value;
 
 use crate::{
-    config::{Clusters, CompileError},
+    config::gate::Gate,
+    context::RequestContext,
+    downstream::Downstream,
     flags::Flags,
-    jwt::{self, JwtError, Provider},
-    rbac::{Attributes, HttpAttributes, Rbac, Verdict},
+    jwt::{self, JwtError},
+    rbac::{Attributes, HttpAttributes, Verdict},
     reply::LocalReply,
-    request::{Downstream, RequestContext},
     stats::HttpStats,
 };
 
-/// What the requests of a filter chain must pass.
-#[derive(Debug)]
-pub(crate) struct Gate {
-    external: Vec<external::Judge>,
-    tokens: Vec<Provider>,
-    rbac: Rbac,
-}
-
 impl Gate {
-    pub(crate) fn compile(
-        from: &model::Authorization,
-        clusters: &mut Clusters,
-    ) -> Result<Self, CompileError> {
-        let external = from.external.iter();
-        Ok(Self {
-            external: external
-                .map(|external| external::Judge::compile(external, clusters))
-                .collect::<Result<_, _>>()?,
-            tokens: from.jwt.iter().map(Provider::compile).collect(),
-            rbac: Rbac::compile(&from.rbac)?,
-        })
-    }
-
-    /// Lets nothing pass: what stands in for policies that cannot be had.
-    fn closed() -> Self {
-        Self {
-            external: Vec::new(),
-            tokens: Vec::new(),
-            rbac: nobody(),
-        }
-    }
-
     /// Asks everybody; the payload of the request's token, if it has one.
     pub(crate) async fn pass(
         &self,
@@ -96,53 +63,6 @@ impl Gate {
     }
 }
 
-/// Gates by what they were made from: keys and expressions are not read again at each update.
-#[derive(Debug, Default)]
-pub(crate) struct Gates(Vec<(Arc<model::Authorization>, Arc<Gate>)>);
-
-impl Gates {
-    /// The gate of a configuration. One that cannot be had lets nothing pass.
-    pub(crate) fn gate(
-        &mut self,
-        from: &Arc<model::Authorization>,
-        clusters: &mut Clusters,
-    ) -> Arc<Gate> {
-        let known = self
-            .0
-            .iter()
-            .find(|(known, _)| Arc::ptr_eq(known, from) || known == from);
-        if let Some((_, gate)) = known {
-            return gate.clone();
-        }
-        let gate = Arc::new(Gate::compile(from, clusters).unwrap_or_else(|error| {
-            tracing::error!("authorization: {error}; nothing passes");
-            Gate::closed()
-        }));
-        self.0.push((from.clone(), gate.clone()));
-        gate
-    }
-
-    pub(crate) fn forget_unused(&mut self) {
-        self.0.retain(|(_, gate)| Arc::strong_count(gate) > 1);
-    }
-}
-
-/// The policies of a TCP port; such as cannot be had let nothing pass.
-pub(crate) fn of_tcp(rbac: &model::Rbac) -> Rbac {
-    Rbac::compile(rbac).unwrap_or_else(|error| {
-        tracing::error!("authorization: {error}; nothing passes");
-        nobody()
-    })
-}
-
-fn nobody() -> Rbac {
-    let nothing = model::Rbac {
-        allow: Some(Vec::new()),
-        ..model::Rbac::default()
-    };
-    Rbac::compile(&nothing).expect("no rule, no expression")
-}
-
 /// What is known of a connection.
 pub(crate) fn of_connection(connection: &Downstream) -> Attributes<'_> {
     let identity = connection.peer.as_ref().map_or("", |peer| &peer.identity);
@@ -168,7 +88,7 @@ fn attributes<'a>(
     let mut attributes = of_connection(context.connection);
     // The last proxy before us says where the request came from; a gateway sees it itself.
     if context.direction == model::TrafficDirection::Inbound {
-        let forwarded = parts.headers.get(crate::conventions::X_FORWARDED_FOR);
+        let forwarded = parts.headers.get(crate::headers::X_FORWARDED_FOR);
         let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next());
         attributes.remote = last
             .and_then(|address| address.trim().parse().ok())

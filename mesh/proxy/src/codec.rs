@@ -1,14 +1,9 @@
 //! HTTP on a connection: tells the version, then serves requests until it ends or drains.
 
-use std::{
-    io,
-    pin::pin,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{cell::OnceCell, convert::Infallible, io, pin::pin, rc::Rc, sync::Arc, time::Instant};
 
-use http::{HeaderValue, Request, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
     body::{Body, Incoming},
     server::conn::{http1, http2},
@@ -18,21 +13,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    config::Filter,
+    config::{Destination, Filter},
+    door,
+    downstream::Downstream,
     executor::LocalExecutor,
+    limits::{HEADER_BYTES, IDLE_TIMEOUT},
     malformed::{self, Watch, Watched},
-    request::{self, Downstream},
+    request,
+    response_body::ResponseBody,
     sniff::{self, Protocol, Rewind},
-    stats::HttpStats,
+    stats::{HttpStats, istio::PrincipalId},
     tcp,
 };
 
-/// Longest block of headers; more in a request is answered 431, in an answer 502.
-pub(crate) const HEADER_BYTES: usize = 60 * 1024;
 /// Bytes read ahead on a connection.
 const READ_BUFFER: usize = 64 * 1024;
-/// A connection on which no request comes for this long is closed: Envoy's default.
-pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Carries a connection to its end: picks the filter by its destination and first bytes.
 pub(crate) async fn serve<S>(stream: S, connection: Rc<Downstream>)
@@ -65,7 +60,7 @@ where
     if connection
         .destination
         .as_ref()
-        .is_some_and(crate::door::is_loopback)
+        .is_some_and(door::is_loopback)
     {
         let tcp = connection.worker.shared.loopback_tcp.clone();
         tcp::proxy(stream, &tcp, &connection).await;
@@ -104,7 +99,7 @@ where
             let io = TokioIo::new(stream);
             let service = {
                 let connection = connection.clone();
-                service_fn(move |request| request::handle(connection.clone(), request, None))
+                service_fn(move |request| handle(connection.clone(), request, None))
             };
             let serving = http2::Builder::new(LocalExecutor)
                 .timer(TokioTimer::new())
@@ -136,7 +131,7 @@ where
                     let bad = watch.bad_length(request.body().is_end_stream());
                     let (connection, drain) = (connection.clone(), drain.clone());
                     async move {
-                        let mut response = request::handle(connection, request, bad).await;
+                        let mut response = handle(connection, request, bad).await;
                         if let Ok(response) = &mut response
                             && drain.is_cancelled()
                             && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -163,6 +158,44 @@ where
             }
         }
     }
+}
+
+/// Answers a request, or opens the tunnel that a `CONNECT` through the door asks for.
+async fn handle(
+    connection: Rc<Downstream>,
+    mut request: Request<Incoming>,
+    malformed: Option<(StatusCode, &'static str)>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    match door::tunnel(&connection, &request) {
+        Some(destination) => Ok(tunnel(&connection, destination, &mut request)),
+        None => request::handle(connection, request, malformed).await,
+    }
+}
+
+/// Answers `CONNECT` and treats what follows as a connection to the destination.
+fn tunnel(
+    connection: &Downstream,
+    destination: Destination,
+    request: &mut Request<Incoming>,
+) -> Response<ResponseBody> {
+    let upgrade = hyper::upgrade::on(request);
+    let inner = Rc::new(Downstream {
+        worker: connection.worker.clone(),
+        listener: connection.listener.clone(),
+        remote: connection.remote,
+        local: connection.local,
+        destination: Some(destination),
+        hello: OnceCell::new(),
+        peer: None,
+        principal: PrincipalId::NONE,
+        encrypted: false,
+    });
+    tokio::task::spawn_local(async move {
+        if let Ok(upgraded) = upgrade.await {
+            serve(TokioIo::new(upgraded), inner).await;
+        }
+    });
+    Response::new(ResponseBody::detached(Bytes::new()))
 }
 
 /// Counts an HTTP connection as long as it is open. A door's connections belong to no one filter.

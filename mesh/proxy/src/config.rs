@@ -2,8 +2,10 @@
 //! indexed. Compilation happens once per update, on the control thread.
 
 mod cluster;
+pub(crate) mod error;
+pub(crate) mod gate;
 mod listener;
-mod matching;
+pub(crate) mod matching;
 mod mutation;
 mod retry_on;
 mod route;
@@ -19,9 +21,11 @@ use mesh_config::{
     envoy::dump::{Refused, RefusedKind},
 };
 
-pub(crate) use cluster::{Cluster, Clusters, Host, Members};
+pub(crate) use cluster::{Cluster, Clusters, Host, Members, by_name};
+use error::CompileError;
+use gate::Gates;
 pub(crate) use listener::{Destination, Filter, Http, Listener, Tcp};
-pub(crate) use matching::{RequestView, StringMatcher, whole};
+pub(crate) use matching::RequestView;
 pub(crate) use mutation::Context as HeaderContext;
 pub(crate) use retry_on::RetryOn;
 pub(crate) use route::{
@@ -29,31 +33,9 @@ pub(crate) use route::{
 };
 
 use crate::{
-    authorization::Gates,
     stats::{Registry, istio::Labels},
     tls::Secrets,
 };
-
-/// Something in a snapshot that cannot be carried out. The control plane validates before it
-/// sends, so this is a defect of it; the resource is refused and the last good one stays.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CompileError {
-    #[error("bad regular expression {pattern:?}")]
-    Regex {
-        pattern: String,
-        source: Box<regex::Error>,
-    },
-    #[error("bad header name {0:?}")]
-    HeaderName(String),
-    #[error("bad header value {0:?}")]
-    HeaderValue(String),
-    #[error("unknown operator in header value {0:?}; write %% for a percent sign")]
-    Operator(String),
-    #[error("bad status code {0}")]
-    Status(u16),
-    #[error("the body of a direct response is not base64")]
-    Base64,
-}
 
 /// The compiled state of a proxy; owned by the control thread.
 #[derive(Debug, Default)]

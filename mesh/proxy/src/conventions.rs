@@ -4,24 +4,17 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mesh_config::TrafficDirection;
 
-use crate::{request::Downstream, tls::Peer};
+use crate::{
+    downstream::Downstream,
+    headers::{DECORATOR, X_FORWARDED_FOR, X_REQUEST_ID},
+    tls::Peer,
+};
 
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-pub(crate) const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
-pub(crate) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
-pub(crate) const EXPECTED_TIMEOUT: HeaderName =
-    HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
-pub(crate) const DECORATOR: HeaderName = HeaderName::from_static("x-envoy-decorator-operation");
-pub(crate) const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
-pub(crate) const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
-pub(crate) const SERVICE_TIME: HeaderName =
-    HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Envoy's headers that control it; Istio's proxies trust no client with them.
 const CONTROL: [&str; 19] = [

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, reque
 use mesh_config as model;
 
 use crate::{
-    config::{CompileError, StringMatcher},
+    config::{error::CompileError, matching::StringMatcher},
     flags::Flags,
     reply::LocalReply,
 };

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use mesh_config::{ProxyId, Update};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::{sync::mpsc::Sender, time::timeout};
 
 use crate::client::{self, Confidence};
@@ -145,7 +146,7 @@ impl Discovery {
         body: String,
     ) -> Result<Response<Incoming>, DiscoveryError> {
         let node = serde_json::to_string(&self.identity)?;
-        let node = percent_encode(&node);
+        let node = utf8_percent_encode(&node, NON_ALPHANUMERIC);
         let address = self.address.trim_end_matches('/');
         let address = format!("{address}{path}?node={node}");
         let body = Full::<bytes::Bytes>::from(body);
@@ -162,18 +163,6 @@ impl Discovery {
         }
         Ok(sender.send_request(request).await?)
     }
-}
-
-pub(crate) fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]

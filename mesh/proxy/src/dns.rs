@@ -11,8 +11,8 @@ use mesh_config::{self as model, Discovery};
 use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
-    config::{Cluster, Clusters},
-    proxy::Shared,
+    config::{Cluster, Clusters, by_name},
+    shared::Shared,
 };
 
 /// Istio's refresh rate. The system's resolver does not tell how long an answer holds.
@@ -36,14 +36,6 @@ impl Drop for Resolving {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// The cluster has endpoints that need resolving.
-pub(crate) fn by_name(cluster: &model::Cluster) -> bool {
-    matches!(
-        cluster.discovery,
-        Discovery::StrictDns | Discovery::LogicalDns
-    )
 }
 
 impl Names {

@@ -1,19 +1,12 @@
 //! The door: requests that name their destination, as clients do that speak to an HTTP proxy.
 
-use std::{cell::OnceCell, rc::Rc};
-
-use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Method, Request, header};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use mesh_config::Accept;
 
 use crate::{
-    body::ResponseBody,
-    codec,
     config::{Destination, Http, Listener, without_port},
-    request::Downstream,
-    stats::istio::PrincipalId,
+    downstream::Downstream,
     worker::Worker,
 };
 
@@ -32,6 +25,14 @@ pub(crate) fn destination(
         None => host?.to_str().ok()?,
     };
     parse(authority, 80)
+}
+
+/// Where a `CONNECT` through the door wants to be brought.
+pub(crate) fn tunnel(connection: &Downstream, request: &Request<Incoming>) -> Option<Destination> {
+    if request.method() != Method::CONNECT || connection.destination.is_some() {
+        return None;
+    }
+    destination(&connection.listener.load(), connection, request)
 }
 
 pub(crate) fn parse(authority: &str, default_port: u16) -> Option<Destination> {
@@ -58,32 +59,6 @@ pub(crate) fn is_loopback(destination: &Destination) -> bool {
 /// Takes requests to the pod's own localhost.
 pub(crate) fn loopback<'a>(worker: &'a Worker, destination: &Destination) -> Option<&'a Http> {
     is_loopback(destination).then_some(&worker.shared.loopback_http)
-}
-
-/// Answers `CONNECT` and treats what follows as a connection to the destination.
-pub(crate) fn tunnel(
-    connection: &Rc<Downstream>,
-    destination: Destination,
-    request: &mut Request<Incoming>,
-) -> Response<ResponseBody> {
-    let upgrade = hyper::upgrade::on(request);
-    let inner = Rc::new(Downstream {
-        worker: connection.worker.clone(),
-        listener: connection.listener.clone(),
-        remote: connection.remote,
-        local: connection.local,
-        destination: Some(destination),
-        hello: OnceCell::new(),
-        peer: None,
-        principal: PrincipalId::NONE,
-        encrypted: false,
-    });
-    tokio::task::spawn_local(async move {
-        if let Ok(upgraded) = upgrade.await {
-            codec::serve(TokioIo::new(upgraded), inner).await;
-        }
-    });
-    Response::new(ResponseBody::detached(Bytes::new()))
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 //! What is remembered of a request until it ends, and its record: statistics and access log.
 
+mod entry;
+
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::Instant};
 
 use http::HeaderMap;
 use mesh_config::TrafficDirection;
 
 use crate::{
-    access_log::{Entry, protocol},
-    body::Replayed,
+    access_log::{Record, protocol},
     config::{Cluster, Host},
     flags::Flags,
     grpc::Messages,
-    spans::Span,
+    request_body::Replayed,
+    spans::{self, Span},
     stats::{
         HttpStats,
         istio::{HttpKey, PeerId, PrincipalId, Reporter, ServiceId},
@@ -19,6 +21,8 @@ use crate::{
     tap::{self, Ends, Event},
     worker::Worker,
 };
+
+pub(crate) use entry::Entry;
 
 /// One request and its response. Recorded when dropped, so no path ends silently.
 pub(crate) struct Exchange {
@@ -192,15 +196,23 @@ impl Exchange {
             .response_bytes
             .record(1000 * (self.response_header_bytes + self.response_body_bytes));
         if let Some(span) = self.span.take() {
-            let sizes = (received, self.response_body_bytes);
+            let end = spans::End {
+                direction: self.direction,
+                status: self.status,
+                grpc_status: self.grpc_status,
+                flags: self.flags,
+                cluster: self.cluster.as_ref().map(|cluster| &*cluster.name),
+                request_bytes: received,
+                response_bytes: self.response_body_bytes,
+            };
             let shared = &self.worker.shared;
-            if shared.spans.try_send(span.finish(self, sizes)).is_err() {
+            if shared.spans.try_send(span.finish(&end)).is_err() {
                 shared.registry.server.spans_dropped.add(1);
             }
         }
         if let Some(entry) = self.log.take() {
             if entry.logged {
-                let line = entry.line(self, received, millis);
+                let line = self.line(&entry, received, millis);
                 self.worker.log.write(&line);
             }
             if self.worker.shared.tap.is_watched() {
@@ -211,6 +223,40 @@ impl Exchange {
 }
 
 impl Exchange {
+    /// Its line in the access log.
+    fn line(&self, entry: &Entry, received: u64, duration_ms: u64) -> String {
+        let mut line = String::with_capacity(384);
+        let record = Record {
+            start: entry.start,
+            method: Some(entry.method.as_str()),
+            path: Some(&entry.path),
+            protocol: Some(protocol(entry.version)),
+            code: self.status,
+            flags: self.flags,
+            details: &self.details,
+            received,
+            sent: self.response_body_bytes,
+            duration_ms,
+            service_time_ms: self.upstream_time_ms,
+            authority: Some(&entry.authority),
+            upstream_host: self.host.as_ref().map(|host| host.address),
+            cluster: self.known_cluster().map(|cluster| &*cluster.name),
+            upstream_local: entry.upstream_local,
+            downstream_local: Some(entry.connection.local),
+            downstream_remote: Some(entry.connection.remote),
+            server_name: entry
+                .connection
+                .hello
+                .get()
+                .map(|hello| &*hello.server_name),
+            route: entry.route.as_deref(),
+            request: entry.request.as_deref().unwrap_or_default(),
+            response: &entry.response,
+        };
+        entry.format.write(&record, &mut line);
+        line
+    }
+
     /// Tells those who watch.
     fn tell(&self, entry: &Entry, bytes_received: u64, duration_ms: u64) {
         let shared = &self.worker.shared;

@@ -13,17 +13,19 @@ use mesh_config::{TrafficDirection, UpstreamProtocol};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    body::{Failure, Replayed, ResponseBody},
     config::{Forward, HeaderContext, Members, Route, Target},
+    context::RequestContext,
     conventions,
     exchange::Exchange,
     flags::Flags,
     hash_policy::{self, Subject},
+    headers::{DECORATOR, EXPECTED_TIMEOUT, ORIGINAL_HOST, ORIGINAL_PATH, SERVICE_TIME},
     malformed,
     outlier::{self, Outcome},
     pool::Lease,
     reply::LocalReply,
-    request::RequestContext,
+    request_body::{Failure, Replayed},
+    response_body::ResponseBody,
     retry, rewrite,
     upgrade::{self, Upgrade},
     worker::Worker,
@@ -193,14 +195,14 @@ fn prepare(
         if path_and_query.is_some() {
             let original = parts.uri.path_and_query().map_or("/", |path| path.as_str());
             if let Ok(original) = HeaderValue::from_str(original) {
-                headers.insert(conventions::ORIGINAL_PATH, original);
+                headers.insert(ORIGINAL_PATH, original);
             }
         }
         authority = rewrite.authority.clone().or(authority);
     }
     if let Some(authority) = &authority {
         if let Ok(original) = HeaderValue::from_str(&context.authority) {
-            headers.insert(conventions::ORIGINAL_HOST, original);
+            headers.insert(ORIGINAL_HOST, original);
         }
         headers.insert(header::HOST, authority.clone());
         if let Some(log) = &mut exchange.log {
@@ -212,13 +214,13 @@ fn prepare(
     let path_and_query = path_and_query.unwrap_or_else(|| context.path_and_query());
     if context.direction != TrafficDirection::Inbound {
         if let Some(decorator) = &route.decorator {
-            headers.insert(conventions::DECORATOR, decorator.clone());
+            headers.insert(DECORATOR, decorator.clone());
         }
         if let Some(timeout) = forward.timeout.or(forward.retry.per_try_timeout) {
             let millis = timeout
                 .min(forward.retry.per_try_timeout.unwrap_or(timeout))
                 .as_millis() as u64;
-            headers.insert(conventions::EXPECTED_TIMEOUT, HeaderValue::from(millis));
+            headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis));
         }
     }
     if let Some(upgrade) = upgrade {
@@ -261,10 +263,10 @@ fn finish(
     let headers = response.headers_mut();
     conventions::prepare_response(headers, context.direction);
     if let Some(millis) = exchange.upstream_time_ms {
-        headers.insert(conventions::SERVICE_TIME, HeaderValue::from(millis));
+        headers.insert(SERVICE_TIME, HeaderValue::from(millis));
     }
     if let (TrafficDirection::Inbound, Some(decorator)) = (context.direction, &route.decorator) {
-        headers.insert(conventions::DECORATOR, decorator.clone());
+        headers.insert(DECORATOR, decorator.clone());
     }
     exchange.details = "via_upstream".into();
     exchange.note_grpc_status(headers);

@@ -215,9 +215,9 @@ fn put_on(provider: &Provider, claims: &Value, token: &str, headers: &mut Header
     if let (Some(name), Ok(value)) = (&provider.payload_header, HeaderValue::from_str(payload)) {
         headers.insert(name.clone(), value);
     }
-    for (name, claim) in &provider.claim_headers {
-        let path: Vec<Box<str>> = claim.split('.').map(Into::into).collect();
-        let text = match crate::rbac::claim(claims, &path) {
+    for (name, path) in &provider.claim_headers {
+        let path: Vec<Box<str>> = path.split('.').map(Into::into).collect();
+        let text = match claim(claims, &path) {
             Some(Value::String(text)) => text.clone(),
             Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string(),
             _ => continue,
@@ -269,6 +269,11 @@ impl<'a> Token<'a> {
             signature: decode(signature, JwtError::SignatureEncoding)?,
         })
     }
+}
+
+/// The claim at a path.
+pub(crate) fn claim<'a>(claims: &'a Value, path: &[Box<str>]) -> Option<&'a Value> {
+    path.iter().try_fold(claims, |value, key| value.get(&**key))
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@
 //!                                    ├─ authorization (external, jwt, rbac)   may it pass?
 //!                                    ├─ config/route   which route?
 //!                                    ├─ fault
-//!                                    └─ forward ─┬─ balance ─ pool, breaker ─► upstream
+//!                                    └─ forward ─┬─ balance ─ pool, breaker ─► upstream (request_body)
 //!                                                └─ retry, outlier
-//!          downstream ◄─ body ◄─ reply, rewrite, upgrade
+//!          downstream ◄─ response_body ◄─ reply, rewrite, upgrade
 //!                          └─ exchange ─► stats, access_log, spans, tap
 //! ```
 //!
@@ -34,16 +34,17 @@ mod agent;
 mod args;
 mod authorization;
 mod balance;
-mod body;
 mod breaker;
 mod client;
 mod codec;
 mod config;
+mod context;
 mod conventions;
 mod cors;
 mod discovery;
 mod dns;
 mod door;
+mod downstream;
 mod exchange;
 mod executor;
 mod fault;
@@ -53,8 +54,10 @@ mod forward;
 pub mod fuzzing;
 mod grpc;
 mod hash_policy;
+mod headers;
 mod identity;
 mod jwt;
+mod limits;
 mod malformed;
 mod metadata;
 mod operators;
@@ -67,10 +70,13 @@ mod proxy_protocol;
 mod rbac;
 mod reply;
 mod request;
+mod request_body;
+mod response_body;
 mod retry;
 mod rewrite;
 mod run;
 mod serve;
+mod shared;
 mod sni;
 mod sniff;
 mod socket;
@@ -83,6 +89,7 @@ mod tests;
 mod tls;
 mod trace_context;
 mod upgrade;
+mod upstream_error;
 mod worker;
 
 pub use args::Args;

@@ -17,7 +17,11 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
-    access_log::Entry, exchange::Exchange, flags::Flags, request::Downstream, stats::HttpStats,
+    downstream::Downstream,
+    exchange::{Entry, Exchange},
+    flags::Flags,
+    reply,
+    stats::HttpStats,
 };
 
 /// Details of a request with both lengths: one proxy may go by the first and the next by the other.
@@ -105,7 +109,7 @@ impl Watch {
             status
         };
         self.refused.store(status.as_u16(), Relaxed);
-        let body = body(status);
+        let body = reply::reason(status);
         let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
         let length = body.len();
         format!(
@@ -115,10 +119,6 @@ impl Watch {
         )
         .into_bytes()
     }
-}
-
-pub(crate) fn body(status: StatusCode) -> &'static str {
-    status.canonical_reason().unwrap_or("Bad Request")
 }
 
 /// The value of a header line with this lower-case name.
@@ -161,7 +161,7 @@ pub(crate) fn record(connection: &Rc<Downstream>, stats: Arc<HttpStats>, status:
         _ => CODEC_ERROR,
     }
     .into();
-    exchange.response_body_bytes = body(status).len() as u64;
+    exchange.response_body_bytes = reply::reason(status).len() as u64;
     exchange.complete = true;
     if worker.shared.node.load().access_log {
         let nothing = Method::from_bytes(b"-").expect("a dash is a token");

@@ -7,10 +7,11 @@ use mesh_config::{Discovery, Interception, TrafficDirection};
 
 use crate::{
     config::{Destination, Members},
+    context::RequestContext,
     door::is_loopback,
+    downstream::Downstream,
     flags::Flags,
     reply::LocalReply,
-    request::{Downstream, RequestContext},
     worker::Worker,
 };
 

@@ -11,7 +11,6 @@ mod connection;
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
-    io,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -23,10 +22,11 @@ use mesh_config as model;
 use tokio::sync::oneshot;
 
 use crate::{
-    body::RequestBody,
     breaker::{self, PendingRequest},
     config::{Cluster, Host},
-    worker::Worker,
+    request_body::RequestBody,
+    shared::Shared,
+    upstream_error::UpstreamError,
 };
 pub(crate) use connect::{Active, Open, connect};
 use connection::{Connection, Sender, Usage};
@@ -35,8 +35,10 @@ use connection::{Connection, Sender, Usage};
 const IDLE_PER_HOST: usize = 128;
 
 /// The connections of one worker.
-#[derive(Default)]
-pub(crate) struct Pool(RefCell<HashMap<Key, HostPool>>);
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    hosts: RefCell<HashMap<Key, HostPool>>,
+}
 
 /// A host, by its id, and what is spoken to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +62,7 @@ struct HostPool {
 /// Where a connection leads, and what holds for it.
 #[derive(Clone)]
 struct Target {
-    worker: Rc<Worker>,
+    pool: Rc<Pool>,
     cluster: Arc<Cluster>,
     host: Arc<Host>,
     config: Arc<model::Cluster>,
@@ -76,28 +78,60 @@ pub(crate) struct Lease {
     _active: Active,
 }
 
-/// Why there is no response.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum UpstreamError {
-    #[error("cannot connect: {0}")]
-    Connect(#[source] Arc<io::Error>),
-    #[error("connecting took too long")]
-    ConnectTimeout,
-    #[error("the request failed: {0}")]
-    Request(#[source] Arc<hyper::Error>),
-    #[error("the attempt took too long")]
-    PerTryTimeout,
-    #[error("a circuit breaker is open")]
-    Overflow,
-}
-
-impl From<hyper::Error> for UpstreamError {
-    fn from(error: hyper::Error) -> Self {
-        Self::Request(Arc::new(error))
-    }
-}
-
 impl Pool {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            hosts: RefCell::default(),
+        })
+    }
+
+    /// Sends a request to a host over a pooled or a new connection. A pooled connection that turns out
+    /// to be closed before anything was written on it is no failure: another is taken. The request is
+    /// taken out of its option when it is sent, and put back when nothing of it was.
+    pub(crate) async fn send(
+        self: &Rc<Self>,
+        cluster: &Arc<Cluster>,
+        host: &Arc<Host>,
+        http2: bool,
+        config: &Arc<model::Cluster>,
+        request: &mut Option<Request<RequestBody>>,
+    ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+        let target = Target {
+            pool: self.clone(),
+            cluster: cluster.clone(),
+            host: host.clone(),
+            config: config.clone(),
+            http2,
+        };
+        loop {
+            let mut connection = target.connection().await?;
+            let reused = connection.usage.is_used();
+            if let Sender::Http1(sender) = &mut connection.sender
+                && sender.ready().await.is_err()
+                && reused
+            {
+                continue;
+            }
+            let mut lease = Lease::new(target.clone(), connection)?;
+            let (Some(sent), Some(connection)) = (request.take(), &mut lease.connection) else {
+                unreachable!("the caller gives a request for each attempt")
+            };
+            match &mut connection.sender {
+                Sender::Http2(sender) => return Ok((sender.send_request(sent).await?, lease)),
+                Sender::Http1(sender) => match sender.try_send_request(sent).await {
+                    Ok(response) => return Ok((response, lease)),
+                    Err(mut error) => {
+                        *request = error.take_message();
+                        if request.is_none() || !reused {
+                            return Err(error.into_error().into());
+                        }
+                    }
+                },
+            }
+        }
+    }
+
     /// Closes the idle connections of a host that is gone.
     pub(crate) fn forget(&self, host: u32) {
         self.retain(|other| other != host);
@@ -105,7 +139,7 @@ impl Pool {
 
     /// Closes what leads to hosts that are not in use any more.
     pub(crate) fn retain(&self, in_use: impl Fn(u32) -> bool) {
-        self.0.borrow_mut().retain(|key, pool| {
+        self.hosts.borrow_mut().retain(|key, pool| {
             if !in_use(key.host) {
                 pool.ready.clear();
             }
@@ -115,7 +149,7 @@ impl Pool {
 
     /// A connection that can take a request at once. One that was opened under other rules is left.
     fn take(&self, target: &Target) -> Option<Connection> {
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.hosts.borrow_mut();
         let ready = &mut pools.get_mut(&target.key())?.ready;
         let good = |connection: &Connection| {
             !connection.is_closed()
@@ -144,7 +178,7 @@ impl Pool {
             target.cluster.stats.upstream_cx_max_requests.add(1);
             return;
         }
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.hosts.borrow_mut();
         let pool = pools.entry(target.key()).or_default();
         if target.http2 {
             for _ in 0..connection.room() {
@@ -174,7 +208,7 @@ impl Pool {
 
     /// Takes a connection out, which closes it when it carries nothing.
     fn remove(&self, target: &Target, usage: &Rc<Usage>) {
-        if let Some(pool) = self.0.borrow_mut().get_mut(&target.key()) {
+        if let Some(pool) = self.hosts.borrow_mut().get_mut(&target.key()) {
             pool.ready
                 .retain(|connection| !Rc::ptr_eq(&connection.usage, usage));
         }
@@ -183,7 +217,7 @@ impl Pool {
     /// Puts a request into the line, and opens a connection for it where the limits allow it.
     fn enqueue(&self, target: &Target) -> oneshot::Receiver<Result<Connection, UpstreamError>> {
         let (sender, receiver) = oneshot::channel();
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.hosts.borrow_mut();
         let pool = pools.entry(target.key()).or_default();
         pool.waiting.push_back(sender);
         pool.grow(target);
@@ -192,7 +226,7 @@ impl Pool {
 
     /// A new connection is open.
     fn connected(&self, target: &Target, connection: Connection) {
-        if let Some(pool) = self.0.borrow_mut().get_mut(&target.key()) {
+        if let Some(pool) = self.hosts.borrow_mut().get_mut(&target.key()) {
             pool.connecting -= 1;
         }
         self.put(target, connection);
@@ -200,7 +234,7 @@ impl Pool {
 
     /// A new connection could not be opened: all that wait are told.
     fn failed(&self, target: &Target, error: &UpstreamError) {
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.hosts.borrow_mut();
         let Some(pool) = pools.get_mut(&target.key()) else {
             return;
         };
@@ -224,7 +258,7 @@ impl Pool {
 
     /// A connection has ended, which may make room for another.
     fn closed(&self, target: &Target) {
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.hosts.borrow_mut();
         if let Some(pool) = pools.get_mut(&target.key()) {
             pool.open -= 1;
             pool.grow(target);
@@ -275,12 +309,12 @@ impl Target {
 
     /// A connection from the pool, or the next one that is ready.
     async fn connection(&self) -> Result<Connection, UpstreamError> {
-        if let Some(connection) = self.worker.pool.take(self) {
+        if let Some(connection) = self.pool.take(self) {
             return Ok(connection);
         }
         let _pending =
             PendingRequest::admit(&self.cluster, &self.config).ok_or(UpstreamError::Overflow)?;
-        let ready = self.worker.pool.enqueue(self);
+        let ready = self.pool.enqueue(self);
         // The pool answers everyone that waits.
         ready.await.unwrap_or(Err(UpstreamError::Overflow))
     }
@@ -290,7 +324,7 @@ impl Lease {
     fn new(target: Target, connection: Connection) -> Result<Self, UpstreamError> {
         if !breaker::admits_request(&target.cluster, &target.config) {
             target.cluster.stats.upstream_rq_active_overflow.add(1);
-            target.worker.pool.put(&target, connection);
+            target.pool.put(&target, connection);
             return Err(UpstreamError::Overflow);
         }
         connection.usage.begin();
@@ -306,7 +340,7 @@ impl Lease {
         if let Some(connection) = self.connection.take() {
             connection.usage.end();
             if !self.target.http2 {
-                self.target.worker.pool.put(&self.target, connection);
+                self.target.pool.put(&self.target, connection);
             }
         }
     }
@@ -321,52 +355,6 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.usage.end();
-        }
-    }
-}
-
-/// Sends a request to a host over a pooled or a new connection. A pooled connection that turns out
-/// to be closed before anything was written on it is no failure: another is taken. The request is
-/// taken out of its option when it is sent, and put back when nothing of it was.
-pub(crate) async fn send(
-    worker: &Rc<Worker>,
-    cluster: &Arc<Cluster>,
-    host: &Arc<Host>,
-    http2: bool,
-    config: &Arc<model::Cluster>,
-    request: &mut Option<Request<RequestBody>>,
-) -> Result<(Response<Incoming>, Lease), UpstreamError> {
-    let target = Target {
-        worker: worker.clone(),
-        cluster: cluster.clone(),
-        host: host.clone(),
-        config: config.clone(),
-        http2,
-    };
-    loop {
-        let mut connection = target.connection().await?;
-        let reused = connection.usage.is_used();
-        if let Sender::Http1(sender) = &mut connection.sender
-            && sender.ready().await.is_err()
-            && reused
-        {
-            continue;
-        }
-        let mut lease = Lease::new(target.clone(), connection)?;
-        let (Some(sent), Some(connection)) = (request.take(), &mut lease.connection) else {
-            unreachable!("the caller gives a request for each attempt")
-        };
-        match &mut connection.sender {
-            Sender::Http2(sender) => return Ok((sender.send_request(sent).await?, lease)),
-            Sender::Http1(sender) => match sender.try_send_request(sent).await {
-                Ok(response) => return Ok((response, lease)),
-                Err(mut error) => {
-                    *request = error.take_message();
-                    if request.is_none() || !reused {
-                        return Err(error.into_error().into());
-                    }
-                }
-            },
         }
     }
 }

@@ -11,10 +11,10 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mesh_config::{
-    self as model, Node, ProxyId, Snapshot,
+    self as model, ProxyId, Snapshot,
     envoy::dump::{Refused, RefusedKind},
 };
-use tokio::sync::mpsc::{Receiver, Sender, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,10 +23,10 @@ use crate::{
     config::{Cluster, Clusters, Config, Http, Listener, Tcp},
     dns,
     metadata::OwnMetadata,
+    shared::Shared,
     socket,
     spans::{self, Span},
     stats::{Registry, istio::Labels},
-    tap::Tap,
     tls::Secrets,
     worker::Worker,
 };
@@ -36,34 +36,6 @@ pub(crate) const LOOPBACK: &str = "loopback";
 
 /// Without traffic for so long, a proxy that drains is not needed any more.
 const QUIET: Duration = Duration::from_millis(500);
-
-/// What all threads of a proxy share.
-pub(crate) struct Shared {
-    pub(crate) identity: ProxyId,
-    pub(crate) started: Instant,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) labels: Labels,
-    pub(crate) log: access_log::Sink,
-    /// Finished spans, for the exporter.
-    pub(crate) spans: Sender<Span>,
-    pub(crate) log_format: ArcSwap<access_log::Format>,
-    pub(crate) node: ArcSwap<Node>,
-    pub(crate) own_metadata: ArcSwapOption<OwnMetadata>,
-    /// Downstream connections at one time.
-    pub(crate) max_connections: u64,
-    /// Where upstream connections leave from.
-    pub(crate) source_address: Option<IpAddr>,
-    /// Cancelled: connections finish what they have and close.
-    pub(crate) drain: CancellationToken,
-    /// To the pod's own localhost, through a door.
-    pub(crate) loopback_http: Http,
-    pub(crate) loopback_tcp: Tcp,
-    /// Seeds the workers' randomness, for tests.
-    pub(crate) seed: Option<u64>,
-    pub(crate) secrets: Arc<Secrets>,
-    /// Those who watch what passes.
-    pub(crate) tap: Arc<Tap>,
-}
 
 /// What a proxy is started with.
 pub(crate) struct Options {

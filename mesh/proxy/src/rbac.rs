@@ -8,7 +8,8 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::{
-    config::{CompileError, whole},
+    config::{error::CompileError, matching::whole},
+    jwt::claim,
     stats::{Counter, HttpStats},
 };
 
@@ -260,11 +261,6 @@ impl Matcher {
 fn request_principal(claims: &Value) -> Option<String> {
     let text = |name: &str| claims[name].as_str().filter(|text| !text.is_empty());
     Some(format!("{}/{}", text("iss")?, text("sub")?))
-}
-
-/// The claim at a path.
-pub(crate) fn claim<'a>(claims: &'a Value, path: &[Box<str>]) -> Option<&'a Value> {
-    path.iter().try_fold(claims, |value, key| value.get(&**key))
 }
 
 impl Text {

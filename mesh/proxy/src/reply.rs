@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::{flags::Flags, malformed, pool::UpstreamError};
+use crate::{
+    flags::Flags,
+    upstream_error::{UpstreamError, is_stream_reset},
+};
 
 /// Says that a circuit breaker refused the request.
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
@@ -85,7 +88,7 @@ impl LocalReply {
             status,
             ..Self::bad_request(details)
         };
-        reply.body = Bytes::from_static(malformed::body(status).as_bytes());
+        reply.body = Bytes::from_static(reason(status).as_bytes());
         let close = HeaderValue::from_static("close");
         reply.headers.insert(header::CONNECTION, close);
         reply
@@ -215,21 +218,6 @@ impl LocalReply {
     }
 }
 
-/// An HTTP/2 stream was reset rather than its connection lost.
-pub(crate) fn is_stream_reset(error: &hyper::Error) -> bool {
-    source_text(error).contains("stream error received")
-}
-
-/// The upstream refused a stream before it looked at it.
-pub(crate) fn is_refused_stream(error: &hyper::Error) -> bool {
-    source_text(error).contains("refused stream")
-}
-
-/// h2's own error type is not part of hyper's interface; its words are.
-fn source_text(error: &hyper::Error) -> String {
-    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
-}
-
 /// The gRPC status for an HTTP status, as gRPC's own mapping has it.
 fn grpc_status(status: StatusCode) -> u32 {
     match status.as_u16() {
@@ -240,4 +228,9 @@ fn grpc_status(status: StatusCode) -> u32 {
         429 | 502 | 503 | 504 => 14,
         _ => 2,
     }
+}
+
+/// The body of an answer that only says its status.
+pub(crate) fn reason(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Bad Request")
 }

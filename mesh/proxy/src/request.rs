@@ -1,58 +1,35 @@
 //! The life of a request, top to bottom: prepare, match a route, inject faults, act, answer.
 
 mod check;
-mod context;
 
-use std::{borrow::Cow, cell::OnceCell, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{borrow::Cow, convert::Infallible, rc::Rc};
 
-use arc_swap::ArcSwap;
 use http::{Method, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use mesh_config::TrafficDirection;
 
 use crate::{
-    access_log::Entry,
-    body::ResponseBody,
-    config::{Action, Destination, HeaderContext, Http, Listener, RequestView, Route},
+    config::{Action, HeaderContext, Http, RequestView, Route},
+    context::RequestContext,
     conventions,
     cors::Allowed,
     door,
+    downstream::Downstream,
+    exchange::Entry,
     exchange::Exchange,
     fault,
     flags::Flags,
     forward::{self, Forwarded},
+    headers::ORIGINAL_PATH,
     path,
     reply::LocalReply,
+    response_body::ResponseBody,
     rewrite,
-    sni::Hello,
     spans::Span,
-    stats::istio::PrincipalId,
-    tls::Peer,
     trace_context,
     upgrade::{self, Upgrade},
-    worker::Worker,
 };
 use check::{authority, check};
-pub(crate) use context::RequestContext;
-
-/// A downstream connection.
-pub(crate) struct Downstream {
-    pub(crate) worker: Rc<Worker>,
-    pub(crate) listener: Arc<ArcSwap<Listener>>,
-    pub(crate) remote: SocketAddr,
-    pub(crate) local: SocketAddr,
-    /// Where the connection goes, when that is not the listener itself: the target of a `CONNECT`
-    /// tunnel or the original destination.
-    pub(crate) destination: Option<Destination>,
-    /// How the client began, if that was looked at.
-    pub(crate) hello: OnceCell<Hello>,
-    /// Who the client is, if it proved it.
-    pub(crate) peer: Option<Peer>,
-    /// The same in metrics.
-    pub(crate) principal: PrincipalId,
-    /// We ended TLS.
-    pub(crate) encrypted: bool,
-}
 
 /// Answers a request. Never fails: what goes wrong becomes an answer. `malformed`: status and details
 /// of what is wrong with its head, though the codec let it pass.
@@ -63,12 +40,6 @@ pub(crate) async fn handle(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let listener = connection.listener.load_full();
     let destination = door::destination(&listener, &connection, &request);
-    if request.method() == Method::CONNECT
-        && connection.destination.is_none()
-        && let Some(destination) = &destination
-    {
-        return Ok(door::tunnel(&connection, destination.clone(), &mut request));
-    }
     let worker = &connection.worker;
     let hello = connection.hello.get();
     let own = match &destination {
@@ -161,13 +132,13 @@ async fn respond(
     {
         let url = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let authority = &context.authority;
-        let span = Span::begin(ids, &worker.shared, tracing, parts, authority, url);
+        let span = Span::begin(ids, &node, tracing, parts, authority, url);
         exchange.span = Some(span);
     }
     if let Some(log) = &mut exchange.log {
         log.take_request(&parts.headers);
         if context.direction == TrafficDirection::Gateway
-            || !parts.headers.contains_key(conventions::ORIGINAL_PATH)
+            || !parts.headers.contains_key(ORIGINAL_PATH)
         {
             log.path = context.path_and_query().into();
         }
@@ -296,7 +267,7 @@ fn note(exchange: &mut Exchange, context: &RequestContext<'_>, parts: &request::
     if !logged && !shared.tap.is_watched() {
         return;
     }
-    let original = parts.headers.get(conventions::ORIGINAL_PATH);
+    let original = parts.headers.get(ORIGINAL_PATH);
     let path = match original.and_then(|path| path.to_str().ok()) {
         Some(path) => path,
         None => parts.uri.path_and_query().map_or("/", |path| path.as_str()),

@@ -6,8 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     config::{Retry, RetryOn},
-    pool::UpstreamError,
-    reply::{is_refused_stream, is_stream_reset},
+    upstream_error::{UpstreamError, is_refused_stream, is_stream_reset},
 };
 
 /// First bound of the back-off; the bound doubles up to ten times this.

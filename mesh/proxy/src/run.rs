@@ -75,7 +75,7 @@ async fn run_local(args: Args) -> anyhow::Result<()> {
         seed: None,
     })?;
     if let Some(spans) = proxy.spans.take() {
-        spawn_local(spans::export(proxy.shared.clone(), spans));
+        spawn_local(spans::export::export(proxy.shared.clone(), spans));
     }
     if let Some(path) = &args.config {
         let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;

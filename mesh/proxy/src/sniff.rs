@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    codec::IDLE_TIMEOUT,
+    limits::IDLE_TIMEOUT,
     sni::{self, Greeting, Hello},
 };
 

@@ -22,11 +22,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::StatusCode;
 use http_body::Frame;
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
-
-use crate::{admin::Query, serve::Page};
 
 pub(crate) use event::{Connection, Ends, Event, Request, direction, time};
 pub(crate) use wire::{Hop, Wire};
@@ -34,9 +31,9 @@ pub(crate) use wire::{Hop, Wire};
 /// Lines that wait for one watcher.
 const QUEUE: usize = 512;
 /// Watchers at one time.
-const WATCHERS: usize = 8;
+pub(crate) const WATCHERS: usize = 8;
 /// The most that is shown of one piece of bytes.
-const MOST_BYTES: usize = 1024;
+pub(crate) const MOST_BYTES: usize = 1024;
 
 const REQUESTS: u8 = 1;
 const BYTES: u8 = 2;
@@ -168,28 +165,5 @@ impl Drop for Lines {
         let mut watchers = self.tap.lock();
         watchers.retain(|watcher| !watcher.lines.is_closed());
         self.tap.level.store(level(&watchers), Relaxed);
-    }
-}
-
-/// `/tap`: JSON lines of requests and connections. `/tap?raw`: of bytes too. `/tap?raw=N`: of the
-/// first N of them, with the headers and whatever else they hold.
-pub(crate) fn page(tap: &Arc<Tap>, query: &Query<'_>) -> Page {
-    let raw = match query.get("raw").as_deref() {
-        None => None,
-        Some("") => Some(Raw::Kind),
-        Some(count) => match count.parse() {
-            Ok(count @ 1..=MOST_BYTES) => Some(Raw::First(count)),
-            _ => {
-                let text = format!("raw: {count:?} is not a number from 1 to {MOST_BYTES}\n");
-                return Page::text(text).status(StatusCode::BAD_REQUEST);
-            }
-        },
-    };
-    match tap.watch(raw) {
-        Some(lines) => Page::lines(lines),
-        None => {
-            let text = format!("{WATCHERS} others watch already; let one of them stop\n");
-            Page::text(text).status(StatusCode::SERVICE_UNAVAILABLE)
-        }
     }
 }

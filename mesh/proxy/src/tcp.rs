@@ -16,10 +16,10 @@ use crate::{
     access_log::Record,
     authorization, balance, breaker,
     config::{Cluster, Destination, Host, Tcp},
+    downstream::Downstream,
     flags::Flags,
     hash_policy, original, pool,
     rbac::Verdict,
-    request::Downstream,
     stats::{
         Counter,
         istio::{PeerId, Reporter, ServiceId, TcpKey, TcpSeries},
@@ -210,7 +210,7 @@ impl<'a> Session<'a> {
         let open = pool::Open::new(cluster, &host);
         cluster.stats.upstream_rq_pending_total.add(1);
         let client = (self.connection.remote, self.destination());
-        match pool::connect(worker, cluster, &host, limit, Some(client)).await {
+        match pool::connect(&worker.shared, cluster, &host, limit, Some(client)).await {
             Ok(stream) => Some((stream, (open, pool::Active::new(cluster, &host)))),
             // There is one attempt, as Istio has it.
             Err(_) => {

@@ -10,7 +10,6 @@
 //! Certificates are looked up by name at each handshake, so that a new one takes effect without
 //! touching what holds the name, and without touching open connections.
 
-mod accept;
 mod client;
 pub(crate) mod control_plane;
 mod peer;
@@ -23,7 +22,6 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
 
-pub(crate) use accept::serve;
 pub(crate) use client::ClientTls;
 pub(crate) use peer::{Facts, Peer};
 pub(crate) use secrets::{SecretError, Secrets, certificates};

@@ -4,24 +4,13 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_config::Percent;
 
-use crate::{conventions::X_REQUEST_ID, worker::Worker};
+use crate::{headers::X_REQUEST_ID, spans::Ids, worker::Worker};
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-b3-traceid");
 const SPAN_ID: HeaderName = HeaderName::from_static("x-b3-spanid");
 const PARENT: HeaderName = HeaderName::from_static("x-b3-parentspanid");
 const SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// Of a hop's span, in lower-case hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ids {
-    /// 32 digits.
-    pub(crate) trace: String,
-    /// 16 digits.
-    pub(crate) span: String,
-    /// The caller's span.
-    pub(crate) parent: Option<String>,
-}
 
 /// Rewrites the tracing headers of a request for the next hop; returns the hop's ids when the request
 /// is sampled. With sampling off, requests that carry no trace start none.

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
-use crate::{body::ResponseBody, exchange::Exchange, pool::Lease};
+use crate::{exchange::Exchange, pool::Lease, response_body::ResponseBody};
 
 /// The client asks to leave HTTP.
 pub(crate) struct Upgrade {

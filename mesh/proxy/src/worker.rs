@@ -16,7 +16,7 @@ use crate::{
     config::{Cluster, Host},
     metadata::PeerCache,
     pool::Pool,
-    proxy::Shared,
+    shared::Shared,
     stats::istio::{HttpKey, HttpSeries},
 };
 
@@ -25,7 +25,7 @@ const ORIGINAL_DESTINATIONS: usize = 256;
 
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Rc<Pool>,
     pub(crate) log: access_log::Buffer,
     pub(crate) peers: PeerCache,
     rng: RefCell<SmallRng>,
@@ -42,8 +42,8 @@ impl Worker {
         let seed = shared.seed.unwrap_or_else(rand::random);
         Rc::new(Self {
             log: access_log::Buffer::new(shared.log.clone()),
+            pool: Pool::new(shared.clone()),
             shared,
-            pool: Pool::default(),
             peers: PeerCache::default(),
             rng: RefCell::new(SmallRng::seed_from_u64(seed)),
             series: RefCell::default(),

@@ -20,6 +20,7 @@ use http::{HeaderMap, Method};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use prost::Message;
 use tokio::net::TcpStream;
 
@@ -33,6 +34,8 @@ const PREFIX: usize = 5;
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The header of what went wrong, in words.
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// What gRPC writes as `%XX` in a message, beside what is not ASCII.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The codes of gRPC that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +82,7 @@ impl Status {
     fn trailers(&self) -> HeaderMap {
         let mut trailers = HeaderMap::new();
         trailers.insert(STATUS, HeaderValue::from(self.code));
-        let message = percent_encoded(&self.message);
+        let message = utf8_percent_encode(&self.message, ENCODED).to_string();
         if let Ok(message) = HeaderValue::from_str(&message) {
             trailers.insert(MESSAGE, message);
         }
@@ -284,7 +287,9 @@ fn outcome(headers: &HeaderMap) -> Result<(), Status> {
         None | Some("0") => Ok(()),
         Some(code) => Err(Status {
             code: code.parse().unwrap_or(Code::Unknown as i32),
-            message: percent_decoded(text(MESSAGE).unwrap_or_default()),
+            message: percent_decode_str(text(MESSAGE).unwrap_or_default())
+                .decode_utf8_lossy()
+                .into_owned(),
         }),
     }
 }
@@ -300,37 +305,6 @@ fn of_http(status: http::StatusCode) -> Status {
         _ => Code::Unknown,
     };
     Status::new(code, format!("unexpected HTTP status {}", status.as_u16()))
-}
-
-/// Everything but printable ASCII, and the percent sign, as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let number = rest.get(1..3).and_then(|two| std::str::from_utf8(two).ok());
-        match number.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(decoded) if byte == b'%' => {
-                bytes.push(decoded);
-                rest = &rest[3..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

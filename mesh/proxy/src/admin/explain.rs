@@ -8,7 +8,7 @@ use mesh_config::{
     TrafficDirection, Verdict,
 };
 
-use super::Query;
+use super::query::Query;
 use crate::{
     config::{Cluster, Config, Destination, Filter, Http, Listener, RequestView, Tcp},
     conventions, door, path,

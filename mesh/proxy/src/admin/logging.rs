@@ -11,7 +11,7 @@ use tracing_subscriber::{
     EnvFilter, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
-use super::Query;
+use super::query::Query;
 use crate::serve::Page;
 
 /// Envoy's loggers that have something to say here, and the modules that speak for them.
@@ -183,7 +183,7 @@ mod tests {
     fn levels_change_for_one_for_some_and_for_all() {
         let logging = Logging::default();
         let ask = |query: &str| {
-            let page = logging.page(&Query(query));
+            let page = logging.page(&Query::of(query));
             let (status, text) = page.parts();
             (status, text.to_owned())
         };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::stats::{Histogram, Stats, collect};
+use super::collect::{Histogram, Stats, collect};
 use crate::{
     proxy::Proxy,
     stats::{BOUNDS, Kind, istio_text},

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Query;
+use super::query::Query;
 use crate::{proxy::Proxy, serve::Page};
 
 pub(super) fn server_info(proxy: &Proxy, state: &str) -> Value {

@@ -1,51 +1,23 @@
 //! An outside judge: asked over HTTP with the head of the request. Envoy's `ext_authz`.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header, request};
 use http_body_util::{BodyExt, Limited};
-use mesh_config as model;
 use tokio::time::timeout;
 
 use crate::{
     balance::{self, Ask},
-    body::RequestBody,
-    config::{Cluster, Clusters, CompileError},
+    config::gate::Judge,
+    context::RequestContext,
     flags::Flags,
-    pool,
-    rbac::{Attributes, Policies},
     reply::LocalReply,
-    request::RequestContext,
+    request_body::RequestBody,
     stats::HttpStats,
 };
 
 /// Longest explanation that is passed on.
 const BODY_BYTES: usize = 64 * 1024;
 
-#[derive(Debug)]
-pub(super) struct Judge {
-    config: model::ExternalAuthorization,
-    policies: Policies,
-    cluster: Arc<Cluster>,
-}
-
 impl Judge {
-    pub(super) fn compile(
-        config: &model::ExternalAuthorization,
-        clusters: &mut Clusters,
-    ) -> Result<Self, CompileError> {
-        Ok(Self {
-            policies: Policies::compile(&config.policies)?,
-            cluster: clusters.named(&config.cluster),
-            config: config.clone(),
-        })
-    }
-
-    /// The request is one to ask about.
-    pub(super) fn concerns(&self, attributes: &Attributes<'_>) -> bool {
-        self.policies.first(attributes).is_some()
-    }
-
     /// Asks; a pass may add headers to the request.
     pub(super) async fn ask(
         &self,
@@ -109,15 +81,10 @@ impl Judge {
             HeaderValue::from_str(&context.authority).ok()?,
         );
         let mut request = Some(request);
-        let sent = pool::send(
-            worker,
-            &self.cluster,
-            &host,
-            false,
-            &members.config,
-            &mut request,
-        )
-        .await;
+        let sent = worker
+            .pool
+            .send(&self.cluster, &host, false, &members.config, &mut request)
+            .await;
         let (response, lease) = sent.ok()?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, BODY_BYTES)

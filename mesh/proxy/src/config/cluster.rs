@@ -335,7 +335,7 @@ impl Clusters {
             }
             let endpoints = endpoints.map_or(&[][..], |assignment| &assignment.endpoints);
             let known = self.named(name);
-            if crate::dns::by_name(cluster) {
+            if by_name(cluster) {
                 // Resolved apart; until that is done it is what it was.
                 if known.members.load().is_none() {
                     known.update(cluster.clone(), &[], labels);
@@ -376,4 +376,12 @@ impl Clusters {
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()
+}
+
+/// The cluster has endpoints that need resolving.
+pub(crate) fn by_name(cluster: &model::Cluster) -> bool {
+    matches!(
+        cluster.discovery,
+        model::Discovery::StrictDns | model::Discovery::LogicalDns
+    )
 }

@@ -7,9 +7,12 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use mesh_config as model;
 
-use super::{Cluster, Clusters, RouteTable, route::by_weight};
+use super::{
+    Cluster, Clusters, RouteTable,
+    gate::{self, Gate, Gates},
+    route::by_weight,
+};
 use crate::{
-    authorization::{self, Gate, Gates},
     rbac::Rbac,
     sni::Hello,
     stats::{HttpStats, Registry, TcpStats},
@@ -119,7 +122,7 @@ impl Listener {
             let named = |to: &model::TcpCluster| (clusters.named(&to.name), to.weight);
             let split = proxy.clusters.iter().map(named).collect();
             Tcp {
-                rbac: Arc::new(authorization::of_tcp(&proxy.rbac)),
+                rbac: Arc::new(gate::of_tcp(&proxy.rbac)),
                 idle_timeout: proxy.idle_timeout.unwrap_or(TCP_IDLE_TIMEOUT),
                 max_duration: proxy.max_connection_duration,
                 hash_source_ip: proxy.hash_source_ip,

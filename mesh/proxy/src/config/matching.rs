@@ -7,7 +7,7 @@ use mesh_config::{self as model, Condition};
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-use super::CompileError;
+use super::error::CompileError;
 
 /// The parts of a request that routes look at. The path is normalised and has no query.
 #[derive(Clone, Copy)]
@@ -259,7 +259,7 @@ impl HeaderMatcher {
             Value::String(text) => self.value.matches(Some(text)),
             other => self.value.matches(Some(&other.to_string())),
         };
-        match claims.and_then(|claims| crate::rbac::claim(claims, path)) {
+        match claims.and_then(|claims| crate::jwt::claim(claims, path)) {
             None | Some(Value::Null) => false,
             Some(Value::Array(members)) => members.iter().any(matches),
             Some(value) => matches(value),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_config as model;
 
-use super::CompileError;
+use super::error::CompileError;
 use crate::operators::{Part, parse};
 
 /// A compiled [`model::HeaderMutation`].

@@ -7,7 +7,8 @@ use http::{HeaderValue, StatusCode};
 use mesh_config as model;
 
 use super::{
-    Clusters, CompileError,
+    Clusters,
+    error::CompileError,
     matching::{RequestView, RouteMatcher, search},
     mutation::Mutation,
     retry_on::RetryOn,

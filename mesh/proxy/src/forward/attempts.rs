@@ -10,19 +10,20 @@ use tokio::time::{sleep, timeout};
 use super::{Outgoing, speaks_http2};
 use crate::{
     balance::{self, Ask},
-    body::{Replayed, RequestBody},
     breaker::ActiveRetry,
     config::{Cluster, Forward, Host, Members},
-    conventions,
+    context::RequestContext,
     exchange::Exchange,
     flags::Flags,
+    headers::ATTEMPT_COUNT,
     original,
     outlier::{self, Outcome},
-    pool::{self, Lease, UpstreamError},
-    reply::{LocalReply, is_stream_reset},
-    request::RequestContext,
+    pool::Lease,
+    reply::LocalReply,
+    request_body::{Replayed, RequestBody},
     retry,
     stats::istio::PrincipalId,
+    upstream_error::{UpstreamError, is_stream_reset},
 };
 
 /// The attempts of one request.
@@ -205,7 +206,7 @@ impl Attempts<'_> {
         if self.context.direction == TrafficDirection::Inbound {
             return;
         }
-        headers.insert(conventions::ATTEMPT_COUNT, HeaderValue::from(attempt));
+        headers.insert(ATTEMPT_COUNT, HeaderValue::from(attempt));
         if host.in_mesh
             && let Some(own) = &*self.context.connection.worker.shared.own_metadata.load()
         {
@@ -222,7 +223,7 @@ impl Attempts<'_> {
     ) -> Attempted {
         let worker = &self.context.connection.worker;
         let config = &self.members.config;
-        let sending = pool::send(worker, self.cluster, host, http2, config, request);
+        let sending = worker.pool.send(self.cluster, host, http2, config, request);
         let outcome = match self.forward.retry.per_try_timeout {
             None => sending.await,
             Some(limit) => match timeout(limit, sending).await {

@@ -12,13 +12,13 @@ use super::{
     speaks_http2,
 };
 use crate::{
-    body::Replayed,
     breaker::ActiveRetry,
     config::Host,
     flags::Flags,
     outlier::{self, Outcome},
-    pool::{self, Lease},
+    pool::Lease,
     reply::LocalReply,
+    request_body::Replayed,
     retry,
 };
 
@@ -120,7 +120,10 @@ impl Attempts<'_> {
         let config = self.members.config.clone();
         let sending = async move {
             let mut request = Some(request);
-            pool::send(&worker, &cluster, &to, http2, &config, &mut request).await
+            worker
+                .pool
+                .send(&cluster, &to, http2, &config, &mut request)
+                .await
         };
         let patience = self.forward.retry.per_try_timeout;
         Racer {

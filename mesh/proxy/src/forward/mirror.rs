@@ -11,8 +11,9 @@ use super::{Outgoing, speaks};
 use crate::{
     balance::{self, Ask},
     config::{Cluster, Forward},
-    conventions, pool,
-    request::RequestContext,
+    context::RequestContext,
+    conventions,
+    headers::{ATTEMPT_COUNT, INTERNAL},
     worker::Worker,
 };
 
@@ -52,7 +53,7 @@ pub(super) fn send(
             body: outgoing.body.clone(),
         };
         let yes = HeaderValue::from_static("true");
-        copy.headers.insert(conventions::INTERNAL, yes);
+        copy.headers.insert(INTERNAL, yes);
         if let Ok(own) = HeaderValue::from_str(&connection.local.ip().to_string()) {
             conventions::append_forwarded_for(&mut copy.headers, &own);
         }
@@ -88,10 +89,14 @@ async fn carry(worker: &Rc<Worker>, cluster: &Arc<Cluster>, mut copy: Outgoing, 
         own.put(&mut copy.headers);
     }
     let http2 = speaks(members.config.protocol, version);
-    copy.headers.insert(conventions::ATTEMPT_COUNT, 1.into());
+    copy.headers.insert(ATTEMPT_COUNT, 1.into());
     let mut request = Some(copy.into_request(http2));
     let stats = &cluster.stats;
-    match pool::send(worker, cluster, host, http2, &members.config, &mut request).await {
+    match worker
+        .pool
+        .send(cluster, host, http2, &members.config, &mut request)
+        .await
+    {
         Ok((response, lease)) => {
             stats.upstream_rq.add(response.status().as_u16());
             let mut body = response.into_body();

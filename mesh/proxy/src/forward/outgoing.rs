@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri};
 use tokio::sync::Notify;
 
-use crate::body::{Replayed, RequestBody};
+use crate::request_body::{Replayed, RequestBody};
 
 /// A request as it stands before an attempt.
 pub(super) struct Outgoing {

@@ -8,20 +8,20 @@ use std::{
 
 use tokio::{io::AsyncWriteExt, time::timeout};
 
-use super::UpstreamError;
 use crate::{
     config::{Cluster, Host},
     proxy_protocol,
+    shared::Shared,
     tap::{Hop, Wire},
     tls::Upstream,
-    worker::Worker,
+    upstream_error::UpstreamError,
 };
 
 /// Opens a connection, from the pod's own address where there is one, so that the upstream sees who
 /// calls, and with TLS where the cluster has it. Where the PROXY protocol is spoken, it is said to be
 /// the connection `announced` (source, destination), or what it is.
 pub(crate) async fn connect(
-    worker: &Worker,
+    shared: &Shared,
     cluster: &Cluster,
     host: &Host,
     connect_timeout: Duration,
@@ -37,7 +37,7 @@ pub(crate) async fn connect(
         let members = cluster.members.load_full();
         let config = members.as_ref().map(|members| &members.config);
         let own = config.map_or(&[][..], |config| &config.source_addresses);
-        let sources = own.iter().copied().chain(worker.shared.source_address);
+        let sources = own.iter().copied().chain(shared.source_address);
         let mut stream = crate::socket::connect(host.address, sources).await?;
         let options = config.map(|config| &config.connections);
         if let Some(probes) = options.and_then(|options| options.tcp_keepalive.as_ref())
@@ -51,7 +51,7 @@ pub(crate) async fn connect(
             let header = proxy_protocol::header(version, source, destination);
             stream.write_all(&header).await?;
         }
-        let stream = Wire::new(stream, Hop::Upstream, &worker.shared.tap);
+        let stream = Wire::new(stream, Hop::Upstream, &shared.tap);
         match members.as_ref().and_then(|members| members.tls_to(host)) {
             None => Ok(Upstream::Plain(stream)),
             Some(tls) => tls.connect(stream, host.address, &cluster.stats).await,

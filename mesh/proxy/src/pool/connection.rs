@@ -1,17 +1,19 @@
 //! One upstream connection from its opening to its end.
 
-use std::{cell::Cell, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, pin::pin, rc::Rc, sync::Arc};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_config as model;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Open, Target, UpstreamError, connect};
-use crate::{body::RequestBody, executor::LocalExecutor};
-
-/// Envoy's idle timeout of connections without requests.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+use super::{Open, Target, connect};
+use crate::{
+    executor::LocalExecutor,
+    limits::{HEADER_BYTES, IDLE_TIMEOUT},
+    request_body::RequestBody,
+    upstream_error::UpstreamError,
+};
 
 /// The way to send requests over a connection.
 pub(super) struct Connection {
@@ -112,20 +114,20 @@ impl Connection {
 /// Opens a connection and hands it to the pool.
 pub(super) async fn open(target: Target, open: Open) {
     match establish(&target, open).await {
-        Ok(connection) => target.worker.pool.connected(&target, connection),
-        Err(error) => target.worker.pool.failed(&target, &error),
+        Ok(connection) => target.pool.connected(&target, connection),
+        Err(error) => target.pool.failed(&target, &error),
     }
 }
 
 async fn establish(target: &Target, open: Open) -> Result<Connection, UpstreamError> {
     let Target {
-        worker,
+        pool,
         cluster,
         host,
         config,
         ..
     } = target;
-    let stream = connect(worker, cluster, host, config.connect_timeout, None).await?;
+    let stream = connect(&pool.shared, cluster, host, config.connect_timeout, None).await?;
     let local = stream.local_addr().ok();
     let usage = Usage::new();
     let io = TokioIo::new(stream);
@@ -144,7 +146,7 @@ async fn establish(target: &Target, open: Open) -> Result<Connection, UpstreamEr
     } else {
         cluster.stats.upstream_cx_http1_total.add(1);
         let mut builder = http1::Builder::new();
-        builder.max_header_size(crate::codec::HEADER_BYTES);
+        builder.max_header_size(HEADER_BYTES);
         let (sender, connection) = builder.handshake(io).await?;
         let connection = connection.with_upgrades();
         tokio::task::spawn_local(drive(connection, target.clone(), usage.clone(), open));
@@ -196,10 +198,10 @@ async fn drive<E>(
                     continue;
                 }
                 usage.expired.set(true);
-                target.worker.pool.remove(&target, &usage);
+                target.pool.remove(&target, &usage);
             }
         }
     }
     drop(open);
-    target.worker.pool.closed(&target);
+    target.pool.closed(&target);
 }

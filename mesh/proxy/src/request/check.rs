@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use http::{Method, StatusCode, Version, header, request};
 
-use super::RequestContext;
-use crate::{flags::Flags, malformed, reply::LocalReply, stats::HttpStats, upgrade};
+use crate::{
+    context::RequestContext, flags::Flags, malformed, reply::LocalReply, stats::HttpStats, upgrade,
+};
 
 /// What HTTP itself forbids.
 pub(super) fn check(

@@ -341,7 +341,7 @@ impl Mesh {
     }
 
     pub(super) fn stat(&self, name: &str) -> u64 {
-        let all = crate::admin::stats::lines(&self.proxy);
+        let all = crate::admin::collect::lines(&self.proxy);
         all.iter()
             .find(|(stat, _)| stat == name)
             .map_or(0, |(_, value)| *value)

@@ -40,7 +40,7 @@ async fn told(protocol: SpanProtocol, path: &str, headers: &[(&str, &str)]) -> V
     let shared = mesh.proxy.shared.clone();
     LocalSet::new()
         .run_until(async {
-            tokio::task::spawn_local(spans::export(shared, received));
+            tokio::task::spawn_local(spans::export::export(shared, received));
             let mut request = Request::get(path)
                 .header("host", "web")
                 .header("user-agent", "curl/8");

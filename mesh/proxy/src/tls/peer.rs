@@ -1,6 +1,7 @@
 //! Who is at the other end of a mutual TLS connection.
 
 use http::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -106,6 +107,13 @@ fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// All but the characters that RFC 3986 leaves as they are.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// PEM, percent-encoded for a header.
 fn encoded_pem(certificate: &CertificateDer<'_>) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
@@ -116,7 +124,7 @@ fn encoded_pem(certificate: &CertificateDer<'_>) -> String {
         text.push('\n');
     }
     text.push_str("-----END CERTIFICATE-----\n");
-    crate::discovery::percent_encode(&text)
+    utf8_percent_encode(&text, RESERVED).to_string()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -43,7 +43,7 @@ fn sidecar() -> Config {
 
 /// Status and answer of the page.
 fn ask(config: &Config, query: &str) -> (u16, Value) {
-    let page = page(config, &Query(query));
+    let page = page(config, &Query::of(query));
     let (status, text) = page.parts();
     (
         status,

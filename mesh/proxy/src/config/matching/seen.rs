@@ -15,7 +15,7 @@ impl RouteMatcher {
                 Field::Scheme => Some(request.scheme.into()),
                 Field::Path => Some(request.path.into()),
                 Field::Claim(path) => {
-                    let claim = crate::rbac::claim(request.claims?, path);
+                    let claim = crate::jwt::claim(request.claims?, path);
                     claim.map(ToString::to_string)
                 }
                 Field::Header(name) => {

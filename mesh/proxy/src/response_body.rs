@@ -1,7 +1,4 @@
-//! Bodies on their way through: request bodies that can be sent again, response bodies that end
-//! the exchange.
-
-mod replay;
+//! The body of an answer on its way downstream. The exchange is recorded when it ends or is dropped.
 
 use std::{
     pin::Pin,
@@ -13,46 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-pub(crate) use replay::{Failure, ReplayBody, Replayed};
-
 use crate::{exchange::Exchange, flags::Flags, pool::Lease};
 
-/// What is sent upstream.
-pub(crate) enum RequestBody {
-    Empty,
-    Replay(ReplayBody),
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Replay(body) => body.poll(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Replay(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Replay(body) => body.size_hint(),
-        }
-    }
-}
-
-/// What is sent downstream. The exchange is recorded when the body ends or is dropped.
+/// See the [module](self).
 pub(crate) struct ResponseBody {
     content: Content,
     exchange: Option<Box<Exchange>>,

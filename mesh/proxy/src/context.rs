@@ -5,11 +5,11 @@ use std::rc::Rc;
 use http::{HeaderMap, Version};
 use mesh_config::TrafficDirection;
 
-use super::Downstream;
 use crate::{
     access_log::protocol,
     config::{Destination, HeaderContext, Route},
     conventions,
+    downstream::Downstream,
     flags::Flags,
 };
 

@@ -5,7 +5,7 @@ use std::{cell::OnceCell, rc::Rc};
 
 use crate::{
     codec,
-    request::Downstream,
+    downstream::Downstream,
     sniff::{self, Rewind},
     tap::Wire,
     tcp,
