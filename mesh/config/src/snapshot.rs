@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Cluster, ClusterLoadAssignment, Listener, Node, RouteConfiguration, Secret,
-    table_step::{Piece, UnknownBase, pieces, rebuilt},
+    table_step::{Piece, UnknownBase, pieces, rebuilt, same},
 };
 
 /// Everything a proxy is told, at one moment. Resources are shared, so keeping two snapshots costs
@@ -180,11 +180,6 @@ fn differing<'a, T: PartialEq>(
             }
         }
     })
-}
-
-/// Equal, which shared resources show without being looked at.
-pub(crate) fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
 }
 
 fn carry_out<T>(into: &mut BTreeMap<String, Arc<T>>, changes: Changes<T>) {

@@ -14,7 +14,7 @@ use dojo_kit::chaos::settings::Settings;
 use dojo_kit::{Identity, Kit, ServeArgs, client, propagation};
 use serde_json::json;
 use spring::entity::Field;
-use spring::problem::Problem;
+use spring::problem::{MAX_BODY, Problem};
 use spring::repository::{Repository, Resource, WhenFull};
 use spring::rest;
 
@@ -117,7 +117,7 @@ pub fn router(kit: &Kit, vaccine: String, capacity: Capacity) -> Router {
         capacity,
     };
     let booked = post(book)
-        .layer(DefaultBodyLimit::max(rest::MAX_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(bookings);
     Router::new()
         .route(
@@ -291,7 +291,7 @@ mod tests {
     async fn bad_bookings_do_not_reach_vaccine() {
         let router = at("http://127.0.0.1:1".into());
         assert_eq!(ask(&router, "POST", "/bookings", "{").await.status, 400);
-        let large = "x".repeat(rest::MAX_BODY + 1);
+        let large = "x".repeat(MAX_BODY + 1);
         assert_eq!(ask(&router, "POST", "/bookings", &large).await.status, 413);
         assert_eq!(ask(&router, "POST", "/bookings", BOOKING).await.status, 500);
     }

@@ -26,6 +26,7 @@ pub mod client;
 pub mod connections;
 pub mod duration;
 pub mod grpc;
+mod identity;
 pub mod listen;
 pub mod metrics;
 pub mod propagation;
@@ -35,4 +36,5 @@ pub mod telemetry;
 pub mod trace_context;
 pub mod tunnel;
 
-pub use service::{Identity, Kit, SERVED_BY, ServeArgs, StartError, assemble, run, run_assembled};
+pub use identity::Identity;
+pub use service::{Kit, SERVED_BY, ServeArgs, StartError, assemble, run, run_assembled};

@@ -15,6 +15,7 @@ use crate::chaos::args::{ChaosArgs, Switch};
 use crate::chaos::layer::ChaosLayer;
 use crate::chaos::settings::{Invalid, Settings};
 use crate::chaos::{self, Chaos};
+use crate::identity::Identity;
 use crate::listen::{self, ListenAddress, ListenError};
 use crate::metrics::Metrics;
 use crate::server::{self, ServeError};
@@ -52,32 +53,6 @@ impl ServeArgs {
     pub fn listen_address(&self, default_port: u16) -> ListenAddress {
         self.listen
             .unwrap_or(ListenAddress::Port(self.port.unwrap_or(default_port)))
-    }
-}
-
-/// Who a running service is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The service's name, for example `reviews`.
-    pub service: &'static str,
-    /// Its version, for example `v2`.
-    pub version: String,
-    /// The pod it runs in (the variable `HOSTNAME`), unknown outside a pod.
-    pub pod: Option<String>,
-}
-
-impl Identity {
-    /// The identity of a service of this process.
-    #[must_use]
-    pub fn new(service: &'static str, version: &str) -> Self {
-        let pod = std::env::var("HOSTNAME")
-            .ok()
-            .filter(|name| !name.is_empty());
-        Self {
-            service,
-            version: version.to_owned(),
-            pod,
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-use crate::service::Identity;
+use crate::identity::Identity;
 use crate::trace_context;
 
 /// The variables that name a collector; either switches spans on.

@@ -9,7 +9,9 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::json;
 
 use crate::JSON;
-use crate::rest::MAX_BODY;
+
+/// The largest body, in bytes.
+pub const MAX_BODY: usize = 16 * 1024;
 
 /// Why a request is not served. It becomes JSON in [`dress`], where the path is known.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,11 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::entity::{self, Object};
 use crate::pretty;
-use crate::problem::Problem;
+use crate::problem::{MAX_BODY, Problem};
 use crate::repository::Repository;
 
-/// The largest body, in bytes.
-pub const MAX_BODY: usize = 16 * 1024;
 /// The content type of resources.
 const HAL: &str = "application/hal+json;charset=UTF-8";
 /// How many objects a page has unless asked otherwise, and at most.

@@ -7,6 +7,8 @@ pub mod arguments;
 mod curl;
 mod echo;
 pub mod histogram;
+mod intent;
+mod kept;
 mod load;
 mod ping;
 mod report;

@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod items;
 mod output;
+mod request;
 
 use std::io::{IsTerminal as _, Read as _};
 use std::sync::Arc;
@@ -123,7 +124,7 @@ async fn prepared(flags: &Flags, shell: &Shell, input: bool) -> Result<Request<B
         None if reads => standard_input(shell).await?,
         None => Bytes::new(),
     };
-    Ok(items::request(flags, raw)?)
+    Ok(request::request(flags, raw)?)
 }
 
 /// Reads standard input to its end; says what it waits for when nothing comes.

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use mesh_api::{Gateway, GatewayRef, Host, Resource, VirtualService, gateway::Server};
+use mesh_api::{Gateway, GatewayRef, Host, Resource, gateway::Server};
 use mesh_config::{
     Accept, FilterChain, HttpConnectionManager, Listener, NetworkFilter, ProxyId, Redirect, Route,
     RouteAction, RouteConfiguration, Snapshot, TrafficDirection, Transport, VirtualHost,
@@ -11,12 +11,11 @@ use mesh_config::{
 
 use super::{
     Compiler, authorization,
+    gateway_hosts::{bound, server_host, shared_hosts},
     gateway_tcp::{self, TcpServer},
     gateway_tls,
-    inbound::target_port,
     matches::{Context, is_catch_all},
     routes::{forward, of_virtual_service},
-    visibility::visible,
 };
 use crate::world::{Pod, selects};
 
@@ -137,7 +136,7 @@ fn bound_port(compiler: &Compiler, pod: &Pod, server: &Server) -> Option<u16> {
     let behind = compiler
         .services
         .of_pod(pod)
-        .find_map(|service| target_port(service.port(number)?, pod));
+        .find_map(|service| service.port(number)?.target.on(pod));
     Some(behind.unwrap_or(number))
 }
 
@@ -211,70 +210,6 @@ fn of_host<'a>(hosts: &'a mut Vec<(Host, Vec<Route>)>, host: &Host) -> &'a mut V
             hosts.len() - 1
         });
     &mut hosts[index].1
-}
-
-/// The VirtualServices that name a Gateway, oldest first.
-pub(super) fn bound<'a>(
-    compiler: &'a Compiler,
-    gateway: &'a GatewayRef,
-) -> impl Iterator<Item = &'a Resource<VirtualService>> {
-    compiler
-        .virtual_services
-        .iter()
-        .map(|resource| &**resource)
-        .filter(move |resource| {
-            let owner = &resource.metadata.namespace;
-            resource
-                .spec
-                .gateways
-                .iter()
-                .any(|name| GatewayRef::resolve(name, owner) == *gateway)
-        })
-}
-
-/// Host of a server, and the namespace whose VirtualServices may use it.
-pub(crate) fn server_host(text: &str, gateway: &Resource<Gateway>) -> (Option<String>, Host) {
-    let (namespace, host) = match text.split_once('/') {
-        Some(("*", host)) => (None, host),
-        Some((".", host)) => (Some(gateway.metadata.namespace.clone()), host),
-        Some((namespace, host)) => (Some(namespace.to_owned()), host),
-        None => (None, text),
-    };
-    // A name without a dot is literal here: no namespace completes it.
-    let host = if host.contains('.') || host.contains('*') {
-        Host::resolve(host, "")
-    } else {
-        Host::resolve(host, &gateway.metadata.namespace)
-    };
-    (namespace, host)
-}
-
-/// The more specific of each pair of hosts of server and VirtualService that meet.
-pub(crate) fn shared_hosts(
-    gateway: &Resource<Gateway>,
-    server: &Server,
-    resource: &Resource<VirtualService>,
-) -> Vec<Host> {
-    let owner = &resource.metadata.namespace;
-    if !visible(&resource.spec.export_to, owner, &gateway.metadata.namespace) {
-        return Vec::new();
-    }
-    let mut shared: Vec<Host> = Vec::new();
-    for (namespace, host) in server.hosts.iter().map(|text| server_host(text, gateway)) {
-        if namespace.is_some_and(|namespace| namespace != *owner) {
-            continue;
-        }
-        for name in &resource.spec.hosts {
-            let named = Host::resolve(name, owner);
-            if let Some(domain) = host
-                .intersect(&named)
-                .filter(|domain| !shared.contains(domain))
-            {
-                shared.push(domain.clone());
-            }
-        }
-    }
-    shared
 }
 
 fn https_redirect() -> Route {

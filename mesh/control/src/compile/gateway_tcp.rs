@@ -10,7 +10,7 @@ use mesh_config::{FilterChain, NetworkFilter, TcpProxy, names};
 
 use super::{
     Compiler,
-    gateway::{bound, server_host, shared_hosts},
+    gateway_hosts::{bound, server_host, shared_hosts},
     matches::Context,
     tcp_routes::{self, Place},
 };

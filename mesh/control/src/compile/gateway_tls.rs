@@ -11,7 +11,7 @@ use mesh_config::{
     TlsVersion, Transport, TransportProtocol,
 };
 
-use super::{Compiler, gateway::server_host, peer_authentication::server_context};
+use super::{Compiler, gateway_hosts::server_host, peer_authentication::server_context};
 
 /// What the names of Secrets begin with.
 const KUBERNETES: &str = "kubernetes://";

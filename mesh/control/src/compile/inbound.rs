@@ -23,7 +23,7 @@ use super::{
     scope::Scope,
     traffic_policy::{Policy, tcp_proxy},
 };
-use crate::world::{Pod, Protocol, Service, ServicePort, TargetPort};
+use crate::world::{Pod, Protocol, Service, ServicePort};
 
 /// Istio's port of redirected inbound traffic.
 const INBOUND_PORT: u16 = 15006;
@@ -178,7 +178,7 @@ fn ports<'a>(compiler: &'a Compiler, pod: &'a Pod) -> BTreeMap<u16, Port<'a>> {
     let mut ports = BTreeMap::new();
     for service in compiler.services.of_pod(pod) {
         for port in &service.ports {
-            if let Some(number) = target_port(port, pod) {
+            if let Some(number) = port.target.on(pod) {
                 let value = Port {
                     protocol: port.protocol,
                     at: None,
@@ -198,18 +198,6 @@ fn ports<'a>(compiler: &'a Compiler, pod: &'a Pod) -> BTreeMap<u16, Port<'a>> {
     }
     ports.retain(|number, _| !OWN_PORTS.contains(number));
     ports
-}
-
-/// Port of a pod behind a port of a service.
-pub(super) fn target_port(port: &ServicePort, pod: &Pod) -> Option<u16> {
-    match &port.target {
-        TargetPort::Number(number) => Some(*number),
-        TargetPort::Name(name) => pod
-            .ports
-            .iter()
-            .find(|(other, _)| other == name)
-            .map(|(_, number)| *number),
-    }
 }
 
 /// The limits that callers keep to hold on the server's side too.

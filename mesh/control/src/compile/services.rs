@@ -192,7 +192,7 @@ impl Services {
                 pod.namespace == service.namespace && selects(&service.selector, &pod.labels)
             });
             for pod in chosen {
-                if let Some(number) = super::inbound::target_port(port, pod) {
+                if let Some(number) = port.target.on(pod) {
                     let address = SocketAddr::new(pod.address, number);
                     found.push(of_pod(address, HealthStatus::Healthy, Some(pod)));
                 }

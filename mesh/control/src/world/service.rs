@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::util::intstr::IntOrString};
 use mesh_api::Host;
 
-use super::{Entry, Resolution};
+use super::{Entry, Pod, Resolution};
 
 /// A Service, trimmed; or what a ServiceEntry declares to be one.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +60,20 @@ pub enum TargetPort {
     Number(u16),
     /// By the name of a container port.
     Name(String),
+}
+
+impl TargetPort {
+    /// The number that it has on a pod; `None`: no port of the pod has this name.
+    pub fn on(&self, pod: &Pod) -> Option<u16> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Name(name) => pod
+                .ports
+                .iter()
+                .find(|(other, _)| other == name)
+                .map(|(_, number)| *number),
+        }
+    }
 }
 
 /// What is spoken on a port.

@@ -8,7 +8,8 @@ use crate::engine::Finished;
 
 use super::arguments::Flags;
 use super::histogram::{Counter, Histogram};
-use super::load::{Intent, Kept};
+use super::intent::Intent;
+use super::kept::Kept;
 
 /// What is said before the first call.
 pub(super) fn opening(flags: &Flags, intent: &Intent, threads: usize) -> String {
@@ -221,7 +222,7 @@ mod tests {
     fn a_quiet_report_has_the_lines_of_the_resilience_lab() {
         let flags =
             flags("-quiet -jitter -t 30s -c 2 -qps 2 --allow-initial-errors http://web:30000");
-        let intent = super::super::load::intent(&flags);
+        let intent = super::super::intent::intent(&flags);
         let text = closing(&flags, &intent, &finished(), 2);
         let expected = "\
 Sockets used: 19 (for perfect keepalive, would be 2)
@@ -261,7 +262,7 @@ All done 47 calls (plus 2 warmup) 925.635 ms avg, 1.5 qps
     #[test]
     fn a_full_report_tells_more() {
         let flags = flags("-c 2 -qps 2 -t 30s -loglevel Warning http://web:30000");
-        let intent = super::super::load::intent(&flags);
+        let intent = super::super::intent::intent(&flags);
         let opening = opening(&flags, &intent, 1);
         assert!(
             opening.ends_with(
@@ -287,7 +288,7 @@ All done 47 calls (plus 2 warmup) 925.635 ms avg, 1.5 qps
     #[test]
     fn exact_numbers_of_calls_are_announced() {
         let flags = flags("-c 1 -qps 0 -n 10 http://httpbin:8000/get");
-        let opening = opening(&flags, &super::super::load::intent(&flags), 1);
+        let opening = opening(&flags, &super::super::intent::intent(&flags), 1);
         assert!(
             opening.ends_with("Starting at max qps with 1 thread(s) [gomax 1] for exactly 10 calls (10 per thread + 0)\n"),
             "{opening}"
