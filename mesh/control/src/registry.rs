@@ -20,16 +20,13 @@ use crate::{
     metrics::Metrics,
     report::{self, Message},
     watch::{Change, Entry, KUBERNETES_KINDS},
-    world::{Key, Objects, World},
+    world::{Key, ObjectId, Objects, World},
 };
 
 /// A push waits until nothing has changed for this long...
 const QUIET: Duration = Duration::from_millis(5);
 /// ...but no longer than this after the first change.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
-
-/// Kind, namespace and name.
-pub(crate) type ObjectId = (&'static str, Key);
 
 /// What is known of an Istio object apart from its meaning.
 #[derive(Clone, Debug, PartialEq)]

@@ -35,6 +35,15 @@ pub use settings::{MeshSettings, OutboundPolicy, Providers};
 /// Namespace and name.
 pub type Key = (String, String);
 
+/// Kind, namespace and name.
+pub(crate) type ObjectId = (&'static str, Key);
+
+/// What a resource of this kind is known by.
+pub(crate) fn id<T>(kind: &'static str, resource: &Resource<T>) -> ObjectId {
+    let metadata = &resource.metadata;
+    (kind, (metadata.namespace.clone(), metadata.name.clone()))
+}
+
 /// Objects of one kind.
 pub type Objects<T> = BTreeMap<Key, Arc<T>>;
 

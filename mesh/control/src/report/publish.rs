@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Level, Message, of_world};
-use crate::registry::{Facts, ObjectId, Published};
+use crate::{
+    registry::{Facts, Published},
+    world::ObjectId,
+};
 
 /// Changes come in groups, such as all the files of an application: a report waits for the rest of
 /// the group, so that nothing is said of a service that is about to be there.

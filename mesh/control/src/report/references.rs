@@ -10,8 +10,7 @@ use mesh_api::{
 use super::Message;
 use crate::{
     compile::{Compiler, oldest_first},
-    registry::ObjectId,
-    world::World,
+    world::{ObjectId, World, id},
 };
 
 /// Messages by object, for every object that deserves one.
@@ -41,16 +40,6 @@ pub(crate) fn of_world(compiler: &Compiler) -> BTreeMap<ObjectId, Vec<Message>> 
     super::rules::look(compiler, &mut messages);
     messages.retain(|_, messages| !messages.is_empty());
     messages
-}
-
-pub(super) fn id<T>(kind: &'static str, resource: &Resource<T>) -> ObjectId {
-    (
-        kind,
-        (
-            resource.metadata.namespace.clone(),
-            resource.metadata.name.clone(),
-        ),
-    )
 }
 
 fn not_found(what: &str, name: &str) -> Message {

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use mesh_api::{Resource, Sidecar, VirtualService, virtual_service::HttpMatchRequest};
 
-use super::{Message, references::id};
+use super::Message;
 use crate::{
     compile::{Compiler, oldest_first},
-    registry::ObjectId,
-    world::{Protocol, selects},
+    world::{ObjectId, Protocol, id, selects},
 };
 
 pub(super) fn look(compiler: &Compiler, messages: &mut BTreeMap<ObjectId, Vec<Message>>) {
