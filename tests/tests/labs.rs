@@ -10,7 +10,7 @@ use dojo_tests::{
     dojo::{binary, root},
     kubectl,
 };
-use lab_runner::{book::Book, lint::lint};
+use lab_runner::{book::Book, lab::Front, language::Language, lint::lint};
 
 fn book() -> Book {
     Book::find(Some(&root().join("labs/book"))).expect("the lab book")
@@ -95,6 +95,26 @@ fn the_front_page_says_the_same_in_both_languages() {
     assert_eq!(code(&english), code(&korean));
 }
 
+/// The book's table names every lab as the lab names itself.
+#[test]
+fn the_table_of_the_book_is_that_of_the_labs() {
+    for (language, file) in [(Language::En, "README.md"), (Language::Ko, "README.ko.md")] {
+        let table = read(&root().join("labs/book").join(file));
+        for lab in book().labs(language).expect("labs") {
+            let Front {
+                title, time, learn, ..
+            } = &lab.front;
+            let number = lab.id.split('-').next().unwrap_or_default();
+            let learn = learn.join("; ");
+            let row = format!(
+                "| [{number} {title}]({}/{file}) | {time} | {learn} |\n",
+                lab.id
+            );
+            assert!(table.contains(&row), "{file} has no line {row}");
+        }
+    }
+}
+
 /// Relative links of a Markdown text.
 fn links(text: &str) -> Vec<&str> {
     let targets = text
@@ -158,9 +178,7 @@ fn sources() -> Vec<Line> {
 /// The table and the labs say the same: which step of which lab does which step of the courses.
 #[test]
 fn the_table_of_sources_is_that_of_the_labs() {
-    let labs = book()
-        .labs(lab_runner::language::Language::En)
-        .expect("labs");
+    let labs = book().labs(Language::En).expect("labs");
     let in_labs: BTreeSet<(String, String, usize)> =
         labs.iter()
             .flat_map(|lab| {
