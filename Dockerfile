@@ -13,8 +13,8 @@ ARG TARGETPLATFORM
 # The registry and the compiled dependencies stay in the builder's cache from one build to the next.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=target-$TARGETPLATFORM \
-    cargo build --release --locked --package meshdojo && \
-    install -m 755 target/release/meshdojo /meshdojo
+    cargo build --profile dist --locked --package meshdojo && \
+    install -m 755 target/dist/meshdojo /meshdojo
 
 FROM debian:bookworm-slim AS files
 RUN apt-get update && \
