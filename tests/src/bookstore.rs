@@ -1,8 +1,15 @@
 //! The bookstore's page as a reader sees it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 /// What a look at the page showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,5 +105,49 @@ pub fn seen(page: &str) -> Stars {
         Stars::Black
     } else {
         Stars::None
+    }
+}
+
+/// Somebody who reads one page after the other while something else happens.
+pub struct Reading {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<anyhow::Result<usize>>,
+}
+
+impl Reading {
+    /// Begins to read. On a thread of its own, because what the test does meanwhile blocks.
+    #[must_use]
+    pub fn start(port: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let reading = async move {
+            let reader = Reader::new(port)?;
+            let mut pages = 0;
+            while !told.load(Relaxed) {
+                let page = reader.stars().await;
+                let stars = page.with_context(|| format!("after {pages} pages"))?;
+                let right = matches!(stars, Stars::None | Stars::Black | Stars::Red);
+                ensure!(right, "{stars:?} after {pages} pages");
+                pages += 1;
+            }
+            Ok(pages)
+        };
+        let thread = std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().build()?.block_on(reading)
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends it; every page must have been right.
+    ///
+    /// # Errors
+    /// What was wrong with the first that was not, or that there was no page.
+    pub fn no_page_was_wrong(self) -> anyhow::Result<usize> {
+        self.stop.store(true, Relaxed);
+        let ended = self.thread.join();
+        let pages = ended.map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        ensure!(pages > 0, "not one page");
+        Ok(pages)
     }
 }

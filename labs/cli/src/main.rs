@@ -136,11 +136,15 @@ fn block_on<T>(verb: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
         .block_on(verb)
 }
 
-/// The same for what runs in the background: events go to stderr, filtered by `RUST_LOG` (default: info).
+/// What is logged when `RUST_LOG` does not say. kube's client repeats each error that we tell of ourselves.
+const LOGGED: &str = "info,kube_client::client::builder=off";
+
+/// The same for what runs in the background: events go to stderr, filtered by `RUST_LOG`.
 fn logged<T>(verb: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let given = std::env::var("RUST_LOG").unwrap_or_default();
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
+        .parse_lossy(if given.is_empty() { LOGGED } else { &given });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)

@@ -38,6 +38,10 @@ pub struct Args {
     #[arg(long, env = "DEFAULT_WORKLOAD_CERT_TTL", default_value = "24h", value_parser = certificate_life)]
     pub workload_cert_ttl: std::time::Duration,
 
+    /// Life of our own certificate, which the API server and proxies are shown; it is renewed at half of it.
+    #[arg(long, env = "SERVING_CERT_TTL", default_value = "2160h", value_parser = certificate_life)]
+    pub serving_cert_ttl: std::time::Duration,
+
     /// What is injected.
     #[command(flatten)]
     pub injection: InjectionArgs,

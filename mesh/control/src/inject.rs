@@ -24,5 +24,5 @@ mod sidecar;
 mod webhook;
 
 pub(crate) use annotations::not_carried_out;
-pub(crate) use certificate::serving;
-pub(crate) use webhook::{answer, router, trust};
+pub(crate) use certificate::{keep, serving};
+pub(crate) use webhook::{answer, router};

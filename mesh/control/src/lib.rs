@@ -40,7 +40,6 @@ pub mod world;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use mesh_config::Secret;
 use tokio::task::JoinSet;
 
 use serve::Transport;
@@ -60,8 +59,10 @@ pub(crate) fn identity(namespace: &str, service_account: &str) -> String {
     format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{service_account}")
 }
 
-/// The installation may still be in progress when we start, and may be repaired later.
-const TRUST_EVERY: Duration = Duration::from_secs(60);
+/// An API server that does not even connect within this is away...
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// ...and one that is silent for so long; longer than its watches last.
+const SILENT_FOR: Duration = Duration::from_secs(75);
 
 /// An API server that is away must not hold up our end.
 const RESIGN_WITHIN: Duration = Duration::from_secs(1);
@@ -71,12 +72,17 @@ const RESIGN_WITHIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// No Kubernetes API can be found, or a port cannot be listened on.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let config = kube::Config::infer().await.context(
+    let mut config = kube::Config::infer().await.context(
         "no Kubernetes API: set KUBECONFIG, or run in a pod with a ServiceAccount token",
     )?;
+    config.connect_timeout = Some(CONNECT_WITHIN);
+    config.read_timeout = Some(SILENT_FOR);
+    config.reset_reader_on_write = true;
     let client = kube::Client::try_from(config)?;
     let authority = Arc::new(ca::Authority::obtain(&client).await?);
-    let serving = inject::serving(&authority)?;
+    let serving = inject::serving(authority.clone(), args.serving_cert_ttl)?;
+    let (show, shown) = tokio::sync::watch::channel(serving.tls.clone());
+    let (signing, authority) = tokio::sync::watch::channel(authority);
     let metrics = Arc::new(metrics::Metrics::default());
     let (to, versions) = tokio::sync::watch::channel(registry::nothing());
     let hub = Arc::new(push::Hub {
@@ -84,21 +90,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         authenticator: authenticate::Authenticator::new(client.clone()),
         metrics: metrics.clone(),
         connections: Default::default(),
-        roots: Arc::new(Secret {
-            name: mesh_config::tls::MESH_ROOT.into(),
-            trusted_ca: authority.roots.clone(),
-            ..Secret::default()
-        }),
+        authority: authority.clone(),
     });
 
     let mut tasks = JoinSet::new();
     let ip = args.address()?;
     let at = |port| SocketAddr::new(ip, port);
-    let tls = || Transport::Tls(serving.clone());
-    let (signing, authorities) = tokio::sync::watch::channel(authority.clone());
+    let tls = || Transport::Tls(shown.clone());
     let signer = Arc::new(ca::Signer {
         hub: hub.clone(),
-        authority: authorities,
         life: args.workload_cert_ttl,
     });
     let stream = push::router(hub.clone())
@@ -154,9 +154,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let name = args.identity();
     tasks.spawn(leader::campaign(client.clone(), name.clone(), leads));
     tasks.spawn(report::publish(client.clone(), versions, leading));
-    tasks.spawn(ca::follow(client.clone(), signing));
-    tasks.spawn(ca::publish(client.clone(), authority.roots.clone()));
-    tasks.spawn(keep_trust(client.clone(), authority.roots.clone()));
+    tasks.spawn(ca::follow(client.clone(), signing, args.workload_cert_ttl));
+    tasks.spawn(ca::publish(client.clone(), authority.clone()));
+    tasks.spawn(inject::keep(
+        client.clone(),
+        authority,
+        serving,
+        show,
+        args.serving_cert_ttl,
+    ));
 
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
@@ -171,13 +177,4 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // Without an answer the next leader waits a little longer.
     let _ = tokio::time::timeout(RESIGN_WITHIN, leader::resign(client, &name)).await;
     Ok(())
-}
-
-async fn keep_trust(client: kube::Client, authority: String) {
-    loop {
-        if let Err(error) = inject::trust(&client, &authority).await {
-            tracing::warn!("{error:#}");
-        }
-        tokio::time::sleep(TRUST_EVERY).await;
-    }
 }

@@ -17,12 +17,13 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, StatusCode, header};
-use mesh_config::{ProxyId, Secret, Snapshot, Update};
+use mesh_config::{ProxyId, Snapshot, Update};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
     authenticate::{Authenticator, Refused, bearer},
+    ca::Authority,
     metrics::Metrics,
     registry::Published,
 };
@@ -53,8 +54,8 @@ pub(crate) struct Hub {
     pub(crate) metrics: Arc<Metrics>,
     /// By a number of their own: a proxy may reconnect before its old connection is known dead.
     pub(crate) connections: Mutex<BTreeMap<u64, Connection>>,
-    /// What every proxy is to trust, pushed like all else so that nobody waits for a renewal.
-    pub(crate) roots: Arc<Secret>,
+    /// Whose roots every proxy is to trust: pushed like all else, so that nobody waits for a renewal.
+    pub(crate) authority: watch::Receiver<Arc<Authority>>,
 }
 
 /// `GET /v1/config?node=PROXY_ID`.
@@ -91,6 +92,7 @@ async fn config(
     versions.mark_changed();
     let stream = Stream {
         versions,
+        authority: hub.authority.clone(),
         sent: None,
         connected: Connected::new(hub, proxy),
     };
@@ -154,13 +156,14 @@ pub(crate) fn refuse(hub: &Hub, who: &str, refused: &Refused) -> Response {
     let code = match refused {
         Refused::NoToken | Refused::Invalid(_) => StatusCode::UNAUTHORIZED,
         Refused::OtherPod { .. } | Refused::NoServiceAccount(_) => StatusCode::FORBIDDEN,
-        Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::Unavailable(_) | Refused::MayNotAsk(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     (code, format!("{refused}\n")).into_response()
 }
 
 struct Stream {
     versions: watch::Receiver<Arc<Published>>,
+    authority: watch::Receiver<Arc<Authority>>,
     sent: Option<Snapshot>,
     connected: Connected,
 }
@@ -169,23 +172,29 @@ impl Stream {
     /// Waits for something to say; `None` when the control plane stops.
     async fn next_line(&mut self) -> Option<Bytes> {
         loop {
-            self.versions.changed().await.ok()?;
+            tokio::select! {
+                changed = self.versions.changed() => changed.ok()?,
+                changed = self.authority.changed() => changed.ok()?,
+            }
             let version = self.versions.borrow_and_update().clone();
             // A pod that is gone for a moment keeps what it had.
             let Some(mut snapshot) = version.compiler.snapshot(&self.connected.proxy) else {
                 continue;
             };
-            let roots = self.connected.hub.roots.clone();
+            let roots = self.authority.borrow_and_update().trusted.clone();
             snapshot.secrets.insert(roots.name.clone(), roots);
             let update = match &self.sent {
                 None => snapshot.complete(),
                 Some(sent) => sent.diff(&snapshot),
             };
+            let told = self.sent.as_ref().map(|sent| sent.version);
             self.sent = Some(snapshot);
             if update.is_empty() {
                 continue;
             }
-            let after = (!update.complete).then(|| version.at.elapsed());
+            // New roots alone are no new version.
+            let new = !update.complete && told != Some(update.version);
+            let after = new.then(|| version.at.elapsed());
             self.connected.sent(&update, after);
             match serde_json::to_vec(&update) {
                 Ok(mut line) => {
@@ -346,7 +355,9 @@ mod tests {
         request.body(Body::empty()).unwrap()
     }
 
-    async fn start() -> (tokio::sync::mpsc::Sender<Change>, Arc<Hub>) {
+    type Authorities = watch::Sender<Arc<Authority>>;
+
+    async fn start() -> (tokio::sync::mpsc::Sender<Change>, Arc<Hub>, Authorities) {
         let (to, changes) = tokio::sync::mpsc::channel(16);
         let (publish, versions) = watch::channel(registry::nothing());
         let metrics = Arc::new(Metrics::default());
@@ -358,6 +369,7 @@ mod tests {
             to.send(Change::Listed(kind)).await.unwrap();
         }
         let authenticator = Authenticator::new(kubernetes());
+        let (authorities, authority) = watch::channel(Arc::new(crate::ca::example()));
         (
             to,
             Arc::new(Hub {
@@ -365,17 +377,15 @@ mod tests {
                 authenticator,
                 metrics,
                 connections: Mutex::default(),
-                roots: Arc::new(Secret {
-                    name: "ROOTCA".into(),
-                    ..Secret::default()
-                }),
+                authority,
             }),
+            authorities,
         )
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_the_pod_itself_is_told() {
-        let (to, hub) = start().await;
+        let (to, hub, _authorities) = start().await;
         to.send(pod()).await.unwrap();
         for (pod, token, code) in [
             ("web", None, StatusCode::UNAUTHORIZED),
@@ -393,7 +403,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn changes_arrive_soon_together_and_alone() {
-        let (to, hub) = start().await;
+        let (to, hub, authorities) = start().await;
         to.send(pod()).await.unwrap();
         let answer = router(hub.clone())
             .oneshot(request("web", Some("good")))
@@ -419,6 +429,15 @@ mod tests {
         assert!(!update.complete && update.node.is_none());
         assert_eq!(update.clusters.len(), 3);
         assert_eq!(update.routes.keys().collect::<Vec<_>>(), ["80"]);
+
+        let other = crate::ca::example();
+        let trusted = other.trusted.clone();
+        authorities.send(Arc::new(other)).unwrap();
+        let update = next().await;
+        assert_eq!(
+            update.secrets.values().collect::<Vec<_>>(),
+            [&Some(trusted)]
+        );
 
         drop(lines);
         assert!(hub.connections.lock().unwrap().is_empty());

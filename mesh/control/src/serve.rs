@@ -11,7 +11,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -27,8 +27,8 @@ pub(crate) enum Transport {
     Plain,
     /// In the clear, which callers on this machine may: secrets do not travel over a network.
     PlainHere,
-    /// Encrypted.
-    Tls(Arc<rustls::ServerConfig>),
+    /// Encrypted, a new connection with what is current.
+    Tls(watch::Receiver<Arc<rustls::ServerConfig>>),
 }
 
 /// Listens on `address` and serves `router` there until the task is dropped.
@@ -71,7 +71,7 @@ async fn accept(listener: TcpListener, router: Router, transport: Transport) {
             _ => router.clone(),
         };
         let tls = match &transport {
-            Transport::Tls(config) => Some(TlsAcceptor::from(config.clone())),
+            Transport::Tls(config) => Some(TlsAcceptor::from(config.borrow().clone())),
             Transport::Plain | Transport::PlainHere => None,
         };
         connections.spawn(async move {

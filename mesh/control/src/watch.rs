@@ -1,13 +1,17 @@
 //! Watches: one per kind of object, all feeding one queue of changes.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind},
-    runtime::{WatchStreamExt, watcher},
+    runtime::{
+        WatchStreamExt,
+        utils::{Backoff, ResetTimerBackoff},
+        watcher,
+    },
 };
 use mesh_config::Locality;
 use serde::de::DeserializeOwned;
@@ -18,6 +22,12 @@ use crate::{
     ROOT_NAMESPACE,
     world::{EndpointSlice, Key, MeshSettings, Pod, Service, TlsSecret, of_node},
 };
+
+/// An API server that has gone without a word is missed after this; the server ends a watch that long, too.
+const WATCHED_FOR: Duration = Duration::from_secs(60);
+
+/// First wait before an API server that is away is asked again, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// Changes that may wait; a full queue holds the watches back.
 const QUEUE: usize = 256;
@@ -61,13 +71,42 @@ pub(crate) enum Change {
     Absent(&'static str),
 }
 
+/// All objects of a kind.
+pub(crate) fn all() -> watcher::Config {
+    watcher::Config::default().timeout(WATCHED_FOR.as_secs() as u32)
+}
+
+/// How long watches wait before they try again. kube-rs' own grows to half a minute: too long for a
+/// student's change after the API server is back.
+pub(crate) fn patience() -> impl Backoff {
+    // One that takes a list and breaks each watch must not be asked for lists without end.
+    ResetTimerBackoff::new(Patience(BACK_OFF.0), WATCHED_FOR / 2)
+}
+
+struct Patience(Duration);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.0;
+        self.0 = (wait * 2).min(BACK_OFF.1);
+        Some(wait)
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0 = BACK_OFF.0;
+    }
+}
+
 /// Starts all watches; others may add changes through the sender.
 pub(crate) fn start(
     client: &Client,
     tasks: &mut JoinSet<()>,
 ) -> (mpsc::Sender<Change>, mpsc::Receiver<Change>) {
     let (to, changes) = mpsc::channel(QUEUE);
-    let all = watcher::Config::default;
     tasks.spawn(follow(
         Api::<core::Service>::all(client.clone()),
         all(),
@@ -134,7 +173,7 @@ async fn follow<K>(
 ) where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let events = watcher(api, config).default_backoff();
+    let events = watcher(api, config).backoff(patience());
     let mut events = std::pin::pin!(events);
     let mut complained = false;
     let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());

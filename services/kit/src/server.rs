@@ -231,7 +231,12 @@ impl AsyncWrite for ResettableStream {
     }
 }
 
-/// Ready when the process is told to stop: SIGTERM, or SIGINT (Ctrl+C).
+/// How long a service goes on after SIGTERM. Kubernetes sends it at the moment when it takes the pod out
+/// of its Services' endpoints; callers and their proxies learn of that a little later.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Ready when the process is to stop: a moment after SIGTERM; at once after SIGINT (Ctrl+C) and when it is
+/// told a second time.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -240,11 +245,15 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        tracing::info!("{name} received");
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM received"),
+            _ = interrupt.recv() => return tracing::info!("SIGINT received"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FAREWELL) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     })
 }
 

@@ -19,7 +19,9 @@ pub(crate) const STEPS: &[(&str, Step)] = &[
 fn apply_what_is_delivered(ns: &Namespace) -> anyhow::Result<()> {
     let folder = dojo::root().join("k8s");
     let applications = std::fs::read_dir(folder.join("apps"))?;
-    let mut bases = vec![folder.join("install"), folder.join("kind")];
+    let mut bases = ["install", "kind", "istio", "large"]
+        .map(|base| folder.join(base))
+        .to_vec();
     for application in applications {
         bases.push(application?.path());
     }

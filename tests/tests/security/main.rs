@@ -12,15 +12,12 @@ mod wire;
 
 use std::{
     process::{Command, Output},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
     time::Duration,
 };
 
 use anyhow::{Context, ensure};
 use dojo_tests::{
+    bookstore::Reading,
     dojo::{Dojo, eventually},
     kubectl,
 };
@@ -103,8 +100,7 @@ async fn who_may_call_whom() -> anyhow::Result<()> {
     strangers::are_refused_at_the_admin_interface(&dojo).await?;
 
     // Strict, under traffic: the mesh goes on, strangers are reset.
-    let stop = Arc::new(AtomicBool::new(false));
-    let reading = reader::keep_reading(dojo.port, &stop);
+    let reading = Reading::start(dojo.port);
     for mode in ["STRICT", "DISABLE", "STRICT", "PERMISSIVE", "STRICT"] {
         apply(&peer_authentication("istio-system", mode))?;
         eventually(mode, SOON, async || {
@@ -118,11 +114,7 @@ async fn who_may_call_whom() -> anyhow::Result<()> {
         .await?;
         reader::clients_speak(&dojo, mode).await?;
     }
-    stop.store(true, Relaxed);
-    let pages = reading
-        .join()
-        .map_err(|_| anyhow::anyhow!("the reader panicked"))??;
-    ensure!(pages > 0);
+    reading.no_page_was_wrong()?;
     // The namespace outranks the mesh.
     apply(&peer_authentication("default", "PERMISSIVE"))?;
     eventually("the namespace's mode", SOON, async || {

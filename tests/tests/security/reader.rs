@@ -1,42 +1,11 @@
-//! Somebody who reads pages all the time, and who has spoken how with whom for them.
+//! Who has spoken how with whom.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    thread::JoinHandle,
-};
+use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use dojo_tests::{
-    bookstore::{Reader, Stars},
-    dojo::{Dojo, eventually},
-};
+use dojo_tests::dojo::{Dojo, eventually};
 
 use crate::{SOON, page, pods};
-
-/// Pages for as long as it is not told to stop; every one must be right. On a thread of its own,
-/// because what the test does meanwhile blocks.
-pub(crate) fn keep_reading(port: u16, stop: &Arc<AtomicBool>) -> JoinHandle<anyhow::Result<usize>> {
-    let stop = stop.clone();
-    let reading = async move {
-        let reader = Reader::new(port)?;
-        let mut pages = 0;
-        while !stop.load(Relaxed) {
-            let stars = reader.stars().await?;
-            let right = matches!(stars, Stars::None | Stars::Black | Stars::Red);
-            ensure!(right, "{stars:?} after {pages} pages");
-            pages += 1;
-        }
-        Ok(pages)
-    };
-    std::thread::spawn(move || {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.enable_all().build()?.block_on(reading)
-    })
-}
 
 /// Which workloads call a workload, by the label `app` of the one that is called.
 const CALLERS: [(&str, &[&str]); 4] = [

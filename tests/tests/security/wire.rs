@@ -1,20 +1,14 @@
 //! Who speaks with whom, as a student sees it: certificates, metrics, secrets, a tap.
 
-use std::{
-    process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::process::Command;
 
 use anyhow::ensure;
 use dojo_tests::{
-    bookstore::Reader,
+    bookstore::{Reader, Reading},
     dojo::{Dojo, eventually},
 };
 
-use crate::{SOON, page, pod, reader::keep_reading};
+use crate::{SOON, page, pod};
 
 /// `openssl` reads the identity of a workload from its certificate.
 pub(crate) fn an_identity_can_be_read(url: &str) -> anyhow::Result<()> {
@@ -90,8 +84,7 @@ pub(crate) fn secrets_can_be_listed(dojo: &Dojo) -> anyhow::Result<()> {
 
 /// `meshdojo tap --raw`: in the clear at the application, a TLS record between the pods.
 pub(crate) async fn a_tap_shows_the_wire(dojo: &Dojo) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let reading = keep_reading(dojo.port, &stop);
+    let reading = Reading::start(dojo.port);
     // Every page asks details once.
     let shown = dojo.meshdojo(&[
         "tap",
@@ -102,10 +95,7 @@ pub(crate) async fn a_tap_shows_the_wire(dojo: &Dojo) -> anyhow::Result<()> {
         "--for",
         "60",
     ]);
-    stop.store(true, Relaxed);
-    reading
-        .join()
-        .map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    reading.no_page_was_wrong()?;
     let shown = shown?;
     let text = String::from_utf8_lossy(&shown.stdout);
     for expected in [

@@ -67,8 +67,12 @@ impl Finding {
 struct Facts {
     /// `1.36`, as major and minor.
     version: (u32, u32),
-    /// Whose mesh is there.
+    /// The control planes that are there.
     mesh: Mesh,
+    /// Webhook configurations of a mesh whose control plane is gone.
+    left_over: Vec<String>,
+    /// Namespaces with sidecars, and the level of Pod Security that forbids them there.
+    strict: Vec<(String, String)>,
     /// What the instructor may not do: `create namespaces`.
     forbidden: Vec<String>,
     /// Nodes that take pods.
@@ -79,13 +83,16 @@ struct Facts {
     embedded: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mesh {
-    #[default]
-    None,
-    Ours,
+/// Control planes, as `namespace/name`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Mesh {
+    ours: Vec<String>,
     /// Upstream Istio or something with its names.
-    Other,
+    other: Vec<String>,
+    /// One of ours can be reached.
+    ready: bool,
+    /// The namespace `istio-system` is being deleted.
+    ending: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -171,10 +178,16 @@ fn asked_by(objects: &[Value]) -> (f64, f64, f64) {
 fn judge(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
     let mut findings = vec![
         version(facts.version),
-        mesh(facts.mesh),
+        mesh(&facts.mesh),
         permissions(&facts.forbidden),
     ];
+    findings.extend(left_over(&facts.left_over));
+    findings.extend(strict(&facts.strict));
     findings.push(image(facts));
+    findings.push(Finding::well(
+        Kind::Cluster,
+        "storage: nothing asks for volumes that last, so no StorageClass is needed",
+    ));
     findings.extend(room(facts, wanted));
     if facts.embedded {
         // Nothing is refused there for want of room: pods take what they use.
@@ -206,18 +219,51 @@ fn version((major, minor): (u32, u32)) -> Finding {
     }
 }
 
-fn mesh(mesh: Mesh) -> Finding {
-    match mesh {
-        Mesh::Ours => Finding::well(Kind::Cluster, "Mesh Dojo's control plane is installed"),
-        Mesh::Other => Finding::warning(
+fn mesh(mesh: &Mesh) -> Finding {
+    let problem = |text: String| Finding::problem(Kind::Cluster, text);
+    if mesh.ending {
+        return problem(
+            "the namespace istio-system is being deleted: wait until it is gone, then install again (kubectl get namespace istio-system -o yaml tells what it waits for)".into(),
+        );
+    }
+    let all = [&mesh.ours[..], &mesh.other].concat();
+    match (mesh.ours.as_slice(), mesh.other.as_slice()) {
+        ([], []) => problem("no mesh is installed: kubectl apply --server-side -k k8s/install".into()),
+        ([], _) => Finding::warning(
             Kind::Cluster,
             "another Istio is installed: do not install k8s/install beside it. Labs work on it, but nothing keeps students' Gateway hosts and mesh-wide rules inside of their namespaces",
         ),
-        Mesh::None => Finding::problem(
-            Kind::Cluster,
-            "no mesh is installed: kubectl apply --server-side -k k8s/install",
+        ([_], []) if !mesh.ready => problem(
+            "no copy of the control plane is ready, so pods with sidecars are refused: kubectl -n istio-system describe deployment istiod; kubectl -n istio-system logs deployment/istiod".into(),
         ),
+        ([_], []) => Finding::well(Kind::Cluster, "Mesh Dojo's control plane is installed"),
+        _ => problem(format!(
+            "two control planes are installed ({}): both would inject sidecars and write statuses; uninstall one",
+            all.join(", ")
+        )),
     }
+}
+
+fn left_over(webhooks: &[String]) -> Option<Finding> {
+    let list = webhooks.join(" ");
+    (!webhooks.is_empty()).then(|| {
+        Finding::problem(
+            Kind::Cluster,
+            format!("left of a mesh whose control plane is gone, so that pods with sidecars are refused: kubectl delete {list}"),
+        )
+    })
+}
+
+fn strict(namespaces: &[(String, String)]) -> Vec<Finding> {
+    let told = |(namespace, level): &(String, String)| {
+        Finding::problem(
+            Kind::Cluster,
+            format!(
+                "namespace {namespace} enforces Pod Security {level}, which refuses pods with istio-init (NET_ADMIN): kubectl label --overwrite namespace {namespace} pod-security.kubernetes.io/enforce=privileged"
+            ),
+        )
+    };
+    namespaces.iter().map(told).collect()
 }
 
 fn permissions(forbidden: &[String]) -> Finding {
@@ -329,109 +375,4 @@ fn room(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::arguments::App;
-
-    const GIB: f64 = 1_073_741_824.0;
-
-    fn facts() -> Facts {
-        Facts {
-            version: (1, 36),
-            mesh: Mesh::Ours,
-            nodes: vec![Node {
-                name: "a".into(),
-                cpu: 8.0,
-                memory: 32.0 * GIB,
-                pods: 250.0,
-                has_image: true,
-            }],
-            asked: (0.5, GIB),
-            ..Facts::default()
-        }
-    }
-
-    fn bookinfo(students: f64) -> Wanted {
-        Wanted {
-            students,
-            quota: (0.5, GIB, 30.0),
-            apps: asked_by(&manifests::app(App::Bookinfo).unwrap()),
-        }
-    }
-
-    #[test]
-    fn thirty_students_with_bookinfo_fit_one_node() {
-        let (cpu, memory, pods) = bookinfo(30.0).apps;
-        assert_eq!((pods, (cpu * 1000.0).round()), (6.0, 120.0));
-        assert_eq!(memory / 1_048_576.0, 240.0);
-        let findings = judge(&facts(), &bookinfo(30.0));
-        assert_eq!(code(&findings), 0, "{findings:?}");
-        let sum = findings.iter().find(|f| f.kind == Kind::Room).unwrap();
-        assert!(
-            sum.text
-                .contains("30 students x applications ask for 3.6 CPU and 7.0 GiB in 180 pods"),
-            "{}",
-            sum.text
-        );
-        let warned = findings
-            .iter()
-            .any(|f| f.level == Level::Warning && f.text.contains("15.0 CPU"));
-        assert!(warned, "quotas may be promised twice, and it is said");
-    }
-
-    #[test]
-    fn each_kind_of_problem_has_its_code() {
-        let code_of = |facts: &Facts| code(&judge(facts, &bookinfo(30.0)));
-        let old = Facts {
-            version: (1, 26),
-            ..facts()
-        };
-        let bare = Facts {
-            mesh: Mesh::None,
-            ..facts()
-        };
-        let forbidden = Facts {
-            forbidden: vec!["create namespaces".into()],
-            ..bare.clone()
-        };
-        let full = Facts {
-            asked: (7.0, GIB),
-            ..facts()
-        };
-        let embedded = Facts {
-            embedded: true,
-            ..full.clone()
-        };
-        assert_eq!(code_of(&embedded), 0);
-        let none = Facts {
-            nodes: Vec::new(),
-            ..facts()
-        };
-        let codes = [&old, &bare, &forbidden, &full, &none].map(code_of);
-        assert_eq!(codes, [8, 8, 7, 9, 9]);
-        let other = Facts {
-            mesh: Mesh::Other,
-            ..facts()
-        };
-        assert_eq!(code_of(&other), 0);
-        assert!(
-            judge(&other, &bookinfo(1.0))
-                .iter()
-                .any(|f| f.level == Level::Warning && f.text.contains("another Istio"))
-        );
-    }
-
-    #[test]
-    fn a_quota_must_hold_the_applications() {
-        let wanted = Wanted {
-            quota: (0.1, GIB, 5.0),
-            ..bookinfo(1.0)
-        };
-        let findings = judge(&facts(), &wanted);
-        let problems: Vec<_> = findings
-            .iter()
-            .filter(|f| f.level == Level::Problem)
-            .collect();
-        assert_eq!(problems.len(), 2, "{problems:?}");
-    }
-}
+mod tests;

@@ -1,7 +1,10 @@
 //! The key that signs: kept in a Secret so that replicas and restarts share it, or given by the
 //! operator as an intermediate of an authority of theirs.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, ensure};
 use k8s_openapi::{
@@ -30,12 +33,15 @@ const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const SHORTEST_RSA: usize = 256;
 
 /// Signs certificates.
+#[derive(Clone)]
 pub(crate) struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
     /// PEM of what leads from a signed certificate to a root; empty when we are the root.
     chain: String,
-    /// PEM of the roots.
-    pub(crate) roots: String,
+    /// PEM of the roots that it leads to.
+    pub(super) roots: String,
+    /// What everybody is to trust: these roots, and for a while those of the authority before.
+    pub(crate) trusted: Arc<mesh_config::Secret>,
     /// Nothing that is signed lives longer.
     ends: OffsetDateTime,
 }
@@ -123,15 +129,35 @@ impl Authority {
             None => (String::new(), certificate),
         };
         Ok(Self {
-            issuer,
+            issuer: Arc::new(issuer),
             chain,
+            trusted: Arc::new(trusted(roots.clone())),
             roots,
             ends,
         })
     }
 
+    /// With the roots of the one before trusted as well, for what it has signed.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        let mut roots = self.roots.clone();
+        for block in before.trusted.trusted_ca.split_inclusive(END) {
+            let block = block.trim();
+            if block.ends_with(END) && !roots.contains(block) {
+                roots = format!("{}\n{block}\n", roots.trim_end());
+            }
+        }
+        self.trusted = Arc::new(trusted(roots));
+        self
+    }
+
+    /// With nothing but its own roots trusted.
+    pub(super) fn alone(mut self) -> Self {
+        self.trusted = Arc::new(trusted(self.roots.clone()));
+        self
+    }
+
     /// What it signs leads to the same roots by the same certificates.
-    pub(super) fn signs_like(&self, other: &Self) -> bool {
+    pub(crate) fn signs_like(&self, other: &Self) -> bool {
         (&self.chain, &self.roots) == (&other.chain, &other.roots)
     }
 
@@ -166,7 +192,9 @@ impl Authority {
             return Err(Unsigned::Weak);
         }
         request.params = self.leaf(vec![own], life);
-        let signed = request.signed_by(&self.issuer).map_err(Unsigned::Signing)?;
+        let signed = request
+            .signed_by(&*self.issuer)
+            .map_err(Unsigned::Signing)?;
         Ok(signed.pem() + &self.chain)
     }
 
@@ -192,16 +220,42 @@ impl Authority {
         params
     }
 
-    /// A certificate and a key of our own, for the names of the control plane: PEM chain, PKCS#8.
-    pub(crate) fn serving(&self, names: &[&str]) -> anyhow::Result<(String, KeyPair)> {
+    /// A certificate and a key of our own, for the names of the control plane: PEM chain, PKCS#8. The
+    /// certificate lives so long, or until the authority ends.
+    pub(crate) fn serving(&self, names: &[&str], life: Duration) -> anyhow::Result<Serving> {
         let names = names
             .iter()
             .map(|name| anyhow::Ok(SanType::DnsName((*name).try_into()?)))
             .collect::<Result<_, _>>()?;
         let key = KeyPair::generate()?;
-        let year = Duration::from_secs(365 * 24 * 3600);
-        let certificate = self.leaf(names, year).signed_by(&key, &self.issuer)?;
-        Ok((certificate.pem() + &self.chain, key))
+        let leaf = self.leaf(names, life);
+        let ends = leaf.not_after.into();
+        let certificate = leaf.signed_by(&key, &*self.issuer)?;
+        Ok(Serving {
+            chain: certificate.pem() + &self.chain,
+            key,
+            ends,
+        })
+    }
+}
+
+/// A certificate of the control plane itself.
+pub(crate) struct Serving {
+    /// PEM, the certificate first.
+    pub(crate) chain: String,
+    pub(crate) key: KeyPair,
+    pub(crate) ends: SystemTime,
+}
+
+/// How a certificate ends in PEM.
+const END: &str = "-----END CERTIFICATE-----";
+
+/// Roots, as proxies are told.
+fn trusted(roots: String) -> mesh_config::Secret {
+    mesh_config::Secret {
+        name: mesh_config::tls::MESH_ROOT.into(),
+        trusted_ca: roots,
+        ..mesh_config::Secret::default()
     }
 }
 
@@ -326,6 +380,19 @@ pub(super) mod tests {
         assert!(chain.ends_with(std::str::from_utf8(&own.0).unwrap()));
         assert!(authority.signs_like(&Authority::read(GIVEN, &secret).unwrap()));
         assert!(!authority.signs_like(&super::tests::authority()));
+    }
+
+    #[test]
+    fn roots_of_the_authority_before_are_trusted_once_until_it_is_alone() {
+        let (first, second) = (authority(), authority());
+        let (one, two) = (first.roots.clone(), second.roots.clone());
+        let both = second.after(&first);
+        assert_eq!(both.roots, two);
+        let trusted = |authority: &Authority| authority.trusted.trusted_ca.clone();
+        assert!(trusted(&both).contains(one.trim()) && trusted(&both).contains(two.trim()));
+        let again = both.clone().after(&both);
+        assert_eq!(trusted(&again).matches(END).count(), 2);
+        assert_eq!(trusted(&both.alone()), two);
     }
 
     #[test]

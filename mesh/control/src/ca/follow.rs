@@ -1,7 +1,8 @@
-//! A new intermediate in the Secret `cacerts` signs from then on, as long as it leads to the roots
-//! that everybody already trusts. New roots need a restart, and time in which both are trusted.
+//! What is put into the Secret `cacerts` signs from then on. Roots that were trusted before stay so for as
+//! long as what they have vouched for may live: no connection fails because two workloads have
+//! certificates of different authorities.
 
-use std::{pin::pin, sync::Arc};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
@@ -9,36 +10,58 @@ use kube::{
     Api, Client,
     runtime::{WatchStreamExt, watcher},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{Authority, authority::GIVEN};
 use crate::ROOT_NAMESPACE;
 
-/// Follows the Secret for ever; one that is of no use changes nothing.
-pub(crate) async fn follow(client: Client, authority: watch::Sender<Arc<Authority>>) {
+/// Follows the Secret for ever; one that is of no use changes nothing. `life` is that of what is signed.
+pub(crate) async fn follow(
+    client: Client,
+    authority: watch::Sender<Arc<Authority>>,
+    life: Duration,
+) {
     let secrets: Api<Secret> = Api::namespaced(client, ROOT_NAMESPACE);
-    let only = watcher::Config::default().fields(&format!("metadata.name={GIVEN}"));
-    let mut given = pin!(watcher(secrets, only).default_backoff().applied_objects());
-    while let Some(event) = given.next().await {
+    let only = crate::watch::all().fields(&format!("metadata.name={GIVEN}"));
+    let watcher = watcher(secrets, only).backoff(crate::watch::patience());
+    let mut given = pin!(watcher.applied_objects());
+    // When the roots of the authority before are forgotten.
+    let mut forget = None;
+    let mut complained = false;
+    loop {
+        let event = tokio::select! {
+            event = given.next() => event,
+            () = at(forget) => {
+                forget = None;
+                authority.send_modify(|current| *current = Arc::new(Authority::clone(current).alone()));
+                tracing::info!("the roots before those of Secret {GIVEN} are no longer trusted");
+                continue;
+            }
+        };
         let read = match event {
-            Ok(secret) => Authority::read(GIVEN, &secret),
-            // The watch tries again by itself.
-            Err(error) => {
-                tracing::warn!("watching Secret {GIVEN}: {error}");
+            None => return,
+            Some(Ok(secret)) => {
+                complained = false;
+                Authority::read(GIVEN, &secret)
+            }
+            // The watch tries again by itself; it is said once per outage.
+            Some(Err(error)) => {
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!("watching Secret {GIVEN}: {error}");
+                }
                 continue;
             }
         };
         let changed = authority.send_if_modified(|current| match read {
-            Ok(next) if next.signs_like(current) => false,
-            Ok(next) if next.roots == current.roots => {
-                *current = Arc::new(next);
-                true
-            }
-            Ok(_) => {
-                tracing::warn!(
-                    "Secret {GIVEN} leads to other roots than those of the mesh: it is taken when the control plane starts again"
-                );
-                false
+            Ok(next) => {
+                let changed = !next.signs_like(current);
+                if changed {
+                    *current = Arc::new(next.after(current));
+                }
+                changed
             }
             Err(error) => {
                 tracing::warn!("{error:#}; what signed before goes on");
@@ -46,7 +69,18 @@ pub(crate) async fn follow(client: Client, authority: watch::Sender<Arc<Authorit
             }
         });
         if changed {
-            tracing::info!("certificates are signed with the intermediate of Secret {GIVEN}");
+            let current = authority.borrow();
+            if current.trusted.trusted_ca != current.roots {
+                forget = Some(Instant::now() + life);
+            }
+            tracing::info!("certificates are signed with the authority of Secret {GIVEN}");
         }
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => pending().await,
     }
 }

@@ -3,6 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::{
+    authenticate::bearer,
+    push::{Hub, refuse},
+};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
@@ -11,13 +15,6 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use mesh_config::SignedCertificate;
-use tokio::sync::watch;
-
-use super::Authority;
-use crate::{
-    authenticate::bearer,
-    push::{Hub, refuse},
-};
 
 /// A signing request is about 500 bytes.
 const REQUEST_BYTES: usize = 16 * 1024;
@@ -25,8 +22,6 @@ const REQUEST_BYTES: usize = 16 * 1024;
 /// Signs for those who prove who they are.
 pub(crate) struct Signer {
     pub(crate) hub: Arc<Hub>,
-    /// The authority of the moment.
-    pub(crate) authority: watch::Receiver<Arc<Authority>>,
     /// Life of what is signed.
     pub(crate) life: Duration,
 }
@@ -49,11 +44,11 @@ async fn certificate(
         Err(refused) => return refuse(&signer.hub, "certificate", &refused),
     };
     let identity = crate::identity(&namespace, &account);
-    let authority = signer.authority.borrow().clone();
+    let authority = signer.hub.authority.borrow().clone();
     match authority.sign(&request, &identity, signer.life) {
         Ok(certificate_chain) => {
             tracing::debug!("signed for {identity}");
-            let trust_bundle = authority.roots.clone();
+            let trust_bundle = authority.trusted.trusted_ca.clone();
             Json(SignedCertificate {
                 certificate_chain,
                 trust_bundle,

@@ -127,7 +127,7 @@ pub(crate) fn answer(request: &Value, mut response: Value) -> Json<Value> {
 
 /// Makes the API server trust our certificate: writes the authority into the webhook
 /// configurations. One that is not installed is left alone.
-pub(crate) async fn trust(client: &Client, authority: &str) -> anyhow::Result<()> {
+pub(super) async fn trust(client: &Client, authority: &str) -> anyhow::Result<()> {
     let bundle = ByteString(authority.as_bytes().to_vec());
     let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     if let Some(found) = mutating.get_opt("istio-sidecar-injector").await? {

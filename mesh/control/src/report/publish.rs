@@ -138,7 +138,8 @@ async fn event(
     let now = Timestamp::now();
     let event = core::Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{name}.")),
+            // As kubectl and controllers name them; the API server takes no generateName that ends in a dot.
+            name: Some(format!("{name}.{:x}", now.as_nanosecond())),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::{
+    admissionregistration::v1::MutatingWebhookConfiguration,
     apps::v1::Deployment,
     authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
     core::v1 as core,
@@ -49,9 +50,24 @@ pub(super) async fn gather(connection: &Connection) -> anyhow::Result<Facts> {
     let number = |text: &str| text.trim_end_matches('+').parse().unwrap_or(0);
     let nodes: Vec<core::Node> = readable(Api::all(client.clone())).await?;
     let pods: Vec<core::Pod> = readable(Api::all(client.clone())).await?;
+    let namespaces: Vec<core::Namespace> = readable(Api::all(client.clone())).await?;
+    let deployments: Vec<Deployment> = readable(Api::all(client.clone())).await?;
+    let is_istiod = |object: &Deployment| {
+        object
+            .labels()
+            .get("app")
+            .is_some_and(|app| app == "istiod")
+    };
+    let control_planes: Vec<Deployment> = deployments.into_iter().filter(is_istiod).collect();
+    let left_over = match control_planes.is_empty() {
+        true => webhooks(connection).await?,
+        false => Vec::new(),
+    };
     Ok(Facts {
         version: (number(&version.major), number(&version.minor)),
-        mesh: mesh(connection).await?,
+        mesh: mesh(&control_planes, &namespaces),
+        left_over,
+        strict: strict(&namespaces),
         forbidden: forbidden(connection).await?,
         embedded: nodes.iter().any(is_embedded),
         nodes: nodes
@@ -78,20 +94,54 @@ where
     }
 }
 
-async fn mesh(connection: &Connection) -> anyhow::Result<Mesh> {
-    let api: Api<Deployment> = Api::namespaced(connection.client.clone(), "istio-system");
-    let found = match api.get_opt("istiod").await {
-        Ok(found) => found,
-        Err(kube::Error::Api(status)) if status.code == 403 => None,
-        Err(error) => return Err(error.into()),
+fn mesh(control_planes: &[Deployment], namespaces: &[core::Namespace]) -> Mesh {
+    let of = |object: &Deployment| {
+        let namespace = object.namespace().unwrap_or_default();
+        format!("{namespace}/{}", object.name_any())
     };
-    Ok(match found {
-        None => Mesh::None,
-        Some(istiod) => match istiod.labels().get("app.kubernetes.io/part-of") {
-            Some(of) if of == "meshdojo" => Mesh::Ours,
-            _ => Mesh::Other,
-        },
-    })
+    let is_ours = |object: &&Deployment| {
+        let part = object.labels().get("app.kubernetes.io/part-of");
+        part.is_some_and(|of| of == "meshdojo")
+    };
+    let (ours, other): (Vec<_>, Vec<_>) = control_planes.iter().partition(is_ours);
+    let ready = |object: &&Deployment| {
+        let status = object.status.as_ref();
+        status.and_then(|status| status.available_replicas) > Some(0)
+    };
+    Mesh {
+        ready: ours.iter().any(ready),
+        ours: ours.into_iter().map(of).collect(),
+        other: other.into_iter().map(of).collect(),
+        ending: namespaces.iter().any(|namespace| {
+            namespace.name_any() == "istio-system"
+                && namespace.metadata.deletion_timestamp.is_some()
+        }),
+    }
+}
+
+/// Webhook configurations of a mesh, whoever's it was.
+async fn webhooks(connection: &Connection) -> anyhow::Result<Vec<String>> {
+    let mutating: Vec<MutatingWebhookConfiguration> =
+        readable(Api::all(connection.client.clone())).await?;
+    let names = mutating.iter().map(ResourceExt::name_any);
+    Ok(names
+        .filter(|name| name.starts_with("istio-sidecar-injector"))
+        .map(|name| format!("mutatingwebhookconfiguration/{name}"))
+        .collect())
+}
+
+/// Namespaces that ask for sidecars and for a Pod Security that refuses them.
+fn strict(namespaces: &[core::Namespace]) -> Vec<(String, String)> {
+    let level = |namespace: &core::Namespace| {
+        let labels = namespace.labels();
+        let injected = labels
+            .get("istio-injection")
+            .is_some_and(|on| on == "enabled")
+            || labels.contains_key("istio.io/rev");
+        let level = labels.get("pod-security.kubernetes.io/enforce")?;
+        (injected && level != "privileged").then(|| (namespace.name_any(), level.clone()))
+    };
+    namespaces.iter().filter_map(level).collect()
 }
 
 /// What is needed and not allowed.
@@ -199,4 +249,59 @@ fn is_embedded(node: &core::Node) -> bool {
         .as_ref()
         .and_then(|status| status.node_info.as_ref());
     info.is_some_and(|info| info.container_runtime_version.starts_with("meshdojo"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn control_planes_are_told_apart_by_their_label() {
+        let istiod = |namespace: &str, part: Option<&str>, available: i32| -> Deployment {
+            let labels = match part {
+                Some(part) => json!({ "app": "istiod", "app.kubernetes.io/part-of": part }),
+                None => json!({ "app": "istiod" }),
+            };
+            let object = json!({
+                "metadata": { "name": "istiod", "namespace": namespace, "labels": labels },
+                "status": { "availableReplicas": available },
+            });
+            serde_json::from_value(object).unwrap()
+        };
+        let found = mesh(
+            &[istiod("a", Some("meshdojo"), 0), istiod("b", None, 1)],
+            &[],
+        );
+        assert_eq!(
+            (found.ours, found.other),
+            (vec!["a/istiod".into()], vec!["b/istiod".into()])
+        );
+        assert!(!found.ready, "the other is");
+        assert!(mesh(&[istiod("a", Some("meshdojo"), 2)], &[]).ready);
+    }
+
+    #[test]
+    fn sidecars_and_pod_security_are_weighed_by_namespace() {
+        let namespace = |name: &str, labels: serde_json::Value| -> core::Namespace {
+            let object = json!({ "metadata": { "name": name, "labels": labels } });
+            serde_json::from_value(object).unwrap()
+        };
+        const LEVEL: &str = "pod-security.kubernetes.io/enforce";
+        let found = strict(&[
+            namespace(
+                "a",
+                json!({ "istio-injection": "enabled", LEVEL: "restricted" }),
+            ),
+            namespace(
+                "b",
+                json!({ "istio-injection": "enabled", LEVEL: "privileged" }),
+            ),
+            namespace("c", json!({ LEVEL: "restricted" })),
+            namespace("d", json!({ "istio.io/rev": "default", LEVEL: "baseline" })),
+        ]);
+        let told = [("a", "restricted"), ("d", "baseline")].map(|(a, b)| (a.into(), b.into()));
+        assert_eq!(found, told);
+    }
 }
