@@ -16,6 +16,7 @@
 //! | [`kubelet`], [`containers`]            | what the API server asks, and what runs          |
 //! | [`exec`], [`paths`], [`terminal`]      | commands run beside a container                  |
 //! | [`privilege`]                          | ports that the user may not listen on            |
+//! | [`usage`], [`memory`]                  | what containers use, and the limit on memory     |
 //! | [`registration`]                       | the Node object                                  |
 
 mod attach;
@@ -28,6 +29,7 @@ mod exec;
 pub mod kubelet;
 pub mod launch;
 pub mod logs;
+mod memory;
 pub mod paths;
 pub mod plan;
 pub mod pod;

@@ -204,6 +204,27 @@ async fn a_crash_is_counted_and_its_log_kept() {
 }
 
 #[tokio::test]
+async fn more_memory_than_its_limit_kills_a_container() {
+    on_cluster(206, async |client| {
+        let pods: Api<Pod> = Api::default_namespaced(client);
+        let greedy = "x=$(head -c 50000000 /dev/zero | tr '\\0' x); sleep 600";
+        let mut container = shell(greedy);
+        container["resources"] = json!({"limits": {"memory": "20Mi"}});
+        create(&pods, &pod("greedy", json!({"containers": [container]}))).await;
+        let ended = until(async || {
+            let status = status(&pods.get("greedy").await.unwrap());
+            let container = &status["containerStatuses"][0];
+            let ended = container["lastState"]["terminated"].clone();
+            (container["restartCount"].as_u64() >= Some(1) && ended.is_object()).then_some(ended)
+        })
+        .await;
+        assert_eq!(ended["reason"], "OOMKilled", "{ended}");
+        assert_eq!(ended["exitCode"], 137, "{ended}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_unknown_image_says_how_to_map_it() {
     on_cluster(203, async |client| {
         let pods: Api<Pod> = Api::default_namespaced(client.clone());

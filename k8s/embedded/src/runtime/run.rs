@@ -4,6 +4,7 @@ use super::containers::Running;
 use super::exec;
 use super::launch::addresses;
 use super::logs::LogWriter;
+use super::memory;
 use super::pod::Worker;
 use super::probe::{self, Kind, Report, Target};
 use super::process::{Launch, Launcher, StopOrder, exit_code, signal_group, stop_when_ordered};
@@ -55,6 +56,8 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) exit_code: i32,
+    /// `Completed`, `Error` or `OOMKilled`.
+    pub(super) reason: &'static str,
     pub(super) message: Option<String>,
     pub(super) at: jiff::Timestamp,
     pub(super) ran: Duration,
@@ -196,9 +199,10 @@ impl Worker {
         let policy = spec.termination_message_policy.as_deref();
         let tells_log = policy == Some("FallbackToLogsOnError");
         let messages = self.messages.clone();
+        let memory_limit = memory::limit(spec);
         tokio::spawn(async move {
             let copying = tokio::spawn(copy);
-            let exit_code = wait(child, pid, order, hook).await;
+            let (exit_code, reason) = wait(child, pid, order, hook, memory_limit).await;
             // what the process left in its group ends with it, as in a container
             signal_group(pid, Signal::SIGKILL);
             let abort = copying.abort_handle();
@@ -209,6 +213,7 @@ impl Worker {
             drop(listed);
             let ending = Ending {
                 exit_code,
+                reason,
                 message: read_message(message_path)
                     .or_else(|| log.last_words().filter(|_| tells_log && exit_code != 0)),
                 at: jiff::Timestamp::now(),
@@ -421,21 +426,36 @@ async fn copy_logs(
     tokio::join!(out, err);
 }
 
-async fn wait(mut child: Child, pid: u32, order: StopOrder, hook: Hook) -> i32 {
+/// The exit code, and why it ended.
+async fn wait(
+    mut child: Child,
+    pid: u32,
+    order: StopOrder,
+    hook: Hook,
+    memory_limit: Option<u64>,
+) -> (i32, &'static str) {
     let hook = async {
         if let Err(why) = hook.run().await {
             tracing::info!(pid, why, "preStop hook failed");
         }
     };
     let stopping = stop_when_ordered(order, pid, hook);
+    let mut exceeded = false;
+    let killing = async {
+        memory::exceeded(pid, memory_limit).await;
+        exceeded = true;
+        signal_group(pid, Signal::SIGKILL);
+    };
     let waiting = child.wait();
     let mut waiting = std::pin::pin!(waiting);
     let status = tokio::select! {
         status = &mut waiting => status,
         () = stopping => waiting.await,
+        () = killing => waiting.await,
     };
     // an error means that somebody else has reaped it: the code is not known
-    status.map_or(255, exit_code)
+    let exit_code = status.map_or(255, exit_code);
+    (exit_code, memory::reason(exit_code, exceeded))
 }
 
 fn read_message(path: Option<PathBuf>) -> Option<String> {

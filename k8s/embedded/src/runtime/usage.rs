@@ -4,6 +4,7 @@
 //! was asked a while ago; else a second is waited.
 
 use super::containers::Containers;
+use super::memory;
 use crate::node::Usage;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,43 +87,36 @@ fn sample(sessions: &HashMap<u32, Counters>) -> Sample {
 fn sessions() -> HashMap<u32, Counters> {
     let mut sessions: HashMap<u32, Counters> = HashMap::new();
     let tick = rustix::param::clock_ticks_per_second();
-    let page = rustix::param::page_size() as u64;
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return sessions;
     };
     for entry in entries.flatten() {
-        let is_process = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
-        if !is_process {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
-        }
+        };
         // gone meanwhile: uses nothing
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
             continue;
         };
-        if let Some((session, counters)) = parse(&stat, tick, page) {
+        if let Some((session, cpu)) = parse(&stat, tick) {
             let sum = sessions.entry(session).or_default();
-            sum.cpu += counters.cpu;
-            sum.memory += counters.memory;
+            sum.cpu += cpu;
+            sum.memory += memory::own(pid).unwrap_or(0);
         }
     }
     sessions
 }
 
-/// Session and counters in `/proc/PID/stat`, those of its ended children included.
-fn parse(stat: &str, tick: u64, page: u64) -> Option<(u32, Counters)> {
+/// Session and CPU time in `/proc/PID/stat`, that of its ended children included.
+fn parse(stat: &str, tick: u64) -> Option<(u32, Duration)> {
     // the name, in parentheses, may hold anything
     let (_, fields) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let ticks: u64 = (11..15).filter_map(number).sum();
-    let counters = Counters {
-        cpu: Duration::from_nanos(ticks * 1_000_000_000 / tick.max(1)),
-        memory: number(21)? * page,
-    };
-    Some((fields.get(3)?.parse().ok()?, counters))
+    let cpu = Duration::from_nanos(ticks * 1_000_000_000 / tick.max(1));
+    Some((fields.get(3)?.parse().ok()?, cpu))
 }
 
 #[cfg(test)]
@@ -132,17 +126,8 @@ mod tests {
     #[test]
     fn counters_are_read_past_any_name() {
         let stat = "42 (a) b) S 1 7 7 0 -1 4194304 5 6 0 0 250 50 30 20 20 0 1 0 100 9999 3 18446744073709551615";
-        assert_eq!(
-            parse(stat, 100, 4096),
-            Some((
-                7,
-                Counters {
-                    cpu: Duration::from_millis(3500),
-                    memory: 3 * 4096
-                }
-            ))
-        );
-        assert_eq!(parse("", 100, 4096), None);
+        assert_eq!(parse(stat, 100), Some((7, Duration::from_millis(3500))));
+        assert_eq!(parse("", 100), None);
         assert!(sessions().values().any(|c| c.memory > 0));
     }
 }

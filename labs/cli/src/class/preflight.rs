@@ -198,7 +198,7 @@ fn judge(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
         }
         findings.push(Finding::warning(
             Kind::Cluster,
-            "the embedded cluster does not enforce quotas, limits and network policies, and all pods are processes of one user: a class of those who trust each other",
+            "the embedded cluster does not enforce quotas, limits of CPU and network policies, and all pods are processes of one user: a class of those who trust each other",
         ));
     }
     findings

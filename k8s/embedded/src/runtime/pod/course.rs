@@ -100,14 +100,9 @@ impl Worker {
             State::Running { since } => since,
             _ => ending.at,
         };
-        let reason = if ending.exit_code == 0 {
-            "Completed"
-        } else {
-            "Error"
-        };
         let termination = Termination {
             exit_code: ending.exit_code,
-            reason: reason.into(),
+            reason: ending.reason.into(),
             message: ending.message,
             started_at: since,
             finished_at: ending.at,

@@ -43,12 +43,15 @@ fn fields(spec: &PodSpec, door: Option<&str>) -> Vec<String> {
             if before || owner == Some(index) {
                 continue;
             }
-            for (field, value) in [
-                ("securityContext", &container["securityContext"]),
-                ("resources.limits", &container["resources"]["limits"]),
-            ] {
-                if says_something(value) {
-                    found.push(format!("spec.{list}{{{name}}}.{field}"));
+            if says_something(&container["securityContext"]) {
+                found.push(format!("spec.{list}{{{name}}}.securityContext"));
+            }
+            let limits = container["resources"]["limits"].as_object();
+            for resource in limits.into_iter().flatten().map(|(resource, _)| resource) {
+                if resource != "memory" {
+                    found.push(format!(
+                        "spec.{list}{{{name}}}.resources.limits[{resource}]"
+                    ));
                 }
             }
         }
@@ -87,7 +90,7 @@ mod tests {
             "securityContext": {},
             "imagePullSecrets": [{"name": "registry"}],
             "containers": [
-                {"name": "web", "securityContext": {"runAsUser": 1}, "resources": {"requests": {"cpu": "1"}}},
+                {"name": "web", "securityContext": {"runAsUser": 1}, "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}},
                 {"name": "istio-proxy", "resources": {"limits": {"cpu": "2"}}},
             ],
             "initContainers": [{"name": "wait", "securityContext": {"runAsUser": 1}}],
@@ -98,7 +101,8 @@ mod tests {
             [
                 "spec.imagePullSecrets",
                 "spec.initContainers{wait}.securityContext",
-                "spec.containers{web}.securityContext"
+                "spec.containers{web}.securityContext",
+                "spec.containers{web}.resources.limits[cpu]"
             ]
         );
         let injected = ["istio-init", "istio-proxy"]
