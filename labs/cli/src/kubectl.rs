@@ -8,11 +8,17 @@
 //! ```
 
 mod annotate;
+mod api_resources;
 mod apply;
+mod attach;
+mod auth;
 mod autoscale;
+mod cp;
 mod create;
 mod delete;
 mod describe;
+mod diff;
+mod edit;
 mod exec;
 mod expose;
 mod get;
@@ -32,6 +38,7 @@ mod scale;
 mod server;
 mod set;
 mod table;
+mod top;
 mod version;
 mod wait;
 
@@ -83,6 +90,12 @@ pub struct Place {
     /// One of its contexts
     #[arg(long, global = true)]
     context: Option<String>,
+    /// Be this user: system:serviceaccount:NAMESPACE:NAME
+    #[arg(long = "as", global = true)]
+    impersonate: Option<String>,
+    /// and of this group
+    #[arg(long = "as-group", global = true)]
+    groups: Vec<String>,
 }
 
 /// The verbs, one file each.
@@ -122,6 +135,22 @@ enum Verb {
     Logs(logs::LogsArgs),
     /// Run a command in a container
     Exec(exec::ExecArgs),
+    /// See what a container's own process prints, and type into it
+    Attach(attach::AttachArgs),
+    /// Copy files to and from a container
+    Cp(cp::CpArgs),
+    /// Change an object in an editor
+    Edit(edit::EditArgs),
+    /// Show what apply would change
+    Diff(diff::DiffArgs),
+    /// Show what pods and nodes use
+    #[command(subcommand)]
+    Top(top::Top),
+    /// What one may do
+    #[command(subcommand)]
+    Auth(auth::Auth),
+    /// Show the kinds that the cluster has
+    ApiResources(api_resources::ApiResourcesArgs),
     /// Lead ports of this machine to a pod
     PortForward(port_forward::PortForwardArgs),
     /// Wait until a condition holds
@@ -181,6 +210,13 @@ async fn obey(line: Line, embedded: &Path) -> anyhow::Result<ExitCode> {
         Verb::Patch(args) => patch::run(server, args).await,
         Verb::Logs(args) => logs::run(server, args).await,
         Verb::Exec(args) => exec::run(server, args).await,
+        Verb::Attach(args) => attach::run(server, args).await,
+        Verb::Cp(args) => cp::run(server, args).await,
+        Verb::Edit(args) => edit::run(server, args).await,
+        Verb::Diff(args) => diff::run(server, args).await,
+        Verb::Top(top) => top::run(server, top).await,
+        Verb::Auth(auth) => auth::run(server, auth).await,
+        Verb::ApiResources(args) => api_resources::run(server, args).await,
         Verb::PortForward(args) => port_forward::run(server, args).await,
         Verb::Wait(args) => wait::run(server, args).await,
         Verb::Kustomize(args) => kustomize::run(&args),

@@ -11,6 +11,7 @@ mod get;
 mod mesh;
 mod namespace;
 mod own;
+mod own_in_pods;
 mod pods;
 mod refusals;
 mod rollout;
@@ -49,6 +50,7 @@ fn trials(dojo: Option<&Arc<Dojo>>) -> Vec<Trial> {
         get::STEPS,
         mesh::STEPS,
         own::STEPS,
+        own_in_pods::STEPS,
         pods::STEPS,
         refusals::STEPS,
         rollout::STEPS,

@@ -22,7 +22,7 @@ pub(crate) const STEPS: &[(&str, Step)] = &[
 ];
 
 /// `meshdojo kubectl ARGS` in the namespace.
-fn own(ns: &Namespace, args: &[&str], stdin: &str) -> anyhow::Result<Output> {
+pub(crate) fn own(ns: &Namespace, args: &[&str], stdin: &str) -> anyhow::Result<Output> {
     let mut child = Command::new(binary())
         .args(["kubectl", "-n", &ns.name])
         .args(args)
@@ -37,16 +37,16 @@ fn own(ns: &Namespace, args: &[&str], stdin: &str) -> anyhow::Result<Output> {
     Ok(child.wait_with_output()?)
 }
 
-fn words(line: &str) -> Vec<&str> {
+pub(crate) fn words(line: &str) -> Vec<&str> {
     line.split(' ').collect()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// It must succeed; gives what it printed.
-fn own_ok(ns: &Namespace, line: &str, stdin: &str) -> anyhow::Result<String> {
+pub(crate) fn own_ok(ns: &Namespace, line: &str, stdin: &str) -> anyhow::Result<String> {
     let output = own(ns, &words(line), stdin)?;
     ensure!(
         output.status.success(),
@@ -58,7 +58,7 @@ fn own_ok(ns: &Namespace, line: &str, stdin: &str) -> anyhow::Result<String> {
 }
 
 /// Without what changes from moment to moment: ages, and the blanks that follow from their length.
-fn still(text: &str) -> String {
+pub(crate) fn still(text: &str) -> String {
     let age = regex::Regex::new(r"\b([0-9]+[dhms])+\b").expect("a constant that parses");
     let blanks = regex::Regex::new(" +").expect("a constant that parses");
     blanks
@@ -85,6 +85,15 @@ fn prints_the_same(ns: &Namespace) -> anyhow::Result<()> {
         "get pods -o yaml",
         "get deploy web -o jsonpath={.spec.template.spec.containers[*].name}",
         "get configmaps -o name",
+        "get pods --sort-by=.metadata.name",
+        "get pods -o custom-columns=NAME:.metadata.name,NODE:.spec.nodeName,NONE:.spec.none",
+        "api-resources",
+        "api-resources --namespaced=false -o name",
+        "auth can-i create deployments",
+        "auth can-i get pods --subresource=log --as=system:serviceaccount:default:default",
+        "auth whoami",
+        "create configmap one --from-literal=a=b --dry-run=server",
+        "create secret generic one --from-literal=a=b --dry-run=client",
         "get endpointslices",
         "get crd virtualservices.networking.istio.io",
         "get ns kube-system -o yaml",
@@ -343,6 +352,19 @@ fn slips(ns: &Namespace) -> anyhow::Result<()> {
     )?;
     // The type left out.
     let told = own(ns, &["label", &ns.name, "istio-injection=enabled"], "")?;
+    contains(
+        &text(&told.stderr),
+        &[&format!(
+            "kubectl label namespace {} istio-injection=enabled",
+            ns.name
+        )],
+    )?;
+    // and another name where the type's name should stand
+    let told = own(
+        ns,
+        &["label", &ns.name, "tutorial", "istio-injection=enabled"],
+        "",
+    )?;
     contains(
         &text(&told.stderr),
         &[&format!(

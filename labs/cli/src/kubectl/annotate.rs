@@ -32,17 +32,20 @@ pub struct AnnotateArgs {
 /// Which of the two maps.
 pub struct Field {
     name: &'static str,
+    command: &'static str,
     verb: &'static str,
 }
 
 /// Labels.
 pub const LABELS: Field = Field {
     name: "labels",
+    command: "label",
     verb: "labeled",
 };
 /// Annotations.
 pub const ANNOTATIONS: Field = Field {
     name: "annotations",
+    command: "annotate",
     verb: "annotated",
 };
 
@@ -56,24 +59,29 @@ pub async fn run(server: &Server, args: AnnotateArgs, field: &Field) -> anyhow::
             field.name.trim_end_matches('s')
         );
     }
-    let named = objects.len() > 1 || objects.iter().any(|word| word.contains('/'));
-    if !named && args.selection.is_empty() && !args.all {
-        // `label user02 a=b`: the name was taken for a type.
+    if let Some(word) = objects.first().filter(|word| !word.contains('/')) {
         let kinds = super::kinds::Kinds::of(server).await?;
-        if let (Some(word), true) = (objects.first(), objects.len() == 1)
-            && let Err(error) = kinds.called(word)
-        {
-            let verb = if field.name == "labels" {
-                "label"
-            } else {
-                "annotate"
+        if let Err(error) = kinds.called(word) {
+            // `label user02 a=b`: the name was taken for a type.
+            let changes = &args.words[objects.len()..];
+            let of_namespaces = changes.iter().any(|c| c.starts_with("istio-injection"));
+            let path = format!("/api/v1/namespaces/{word}");
+            let what = match of_namespaces || server.get(&path).await.is_ok() {
+                true => "namespace",
+                false => "TYPE",
             };
             bail!(
-                "{error}; the type comes before the name: kubectl {verb} namespace {word} {}",
-                args.words[1..].join(" ")
+                "{error}; the type comes before the name: kubectl {} {what} {word} {}",
+                field.command,
+                changes.join(" ")
             );
         }
-        bail!("one or more resources must be specified as <resource> <name> or <resource>/<name>");
+        let named = objects.len() > 1 || args.all || !args.selection.is_empty();
+        if !named {
+            bail!(
+                "one or more resources must be specified as <resource> <name> or <resource>/<name>"
+            );
+        }
     }
     let mut outcomes = Vec::new();
     for (kind, object) in objects::fetch(server, objects, &args.selection).await? {

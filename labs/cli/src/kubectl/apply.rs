@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::{
     all_well,
+    create::DryRun,
     kinds::Kinds,
     manifest::{Manifest, Sources},
-    objects::{name, same},
+    objects::same,
     server::{self, Server, when},
 };
 
@@ -23,10 +24,12 @@ pub struct ApplyArgs {
     /// It always does: a field that another owns is taken over
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     force_conflicts: Option<bool>,
+    #[command(flatten)]
+    form: DryRun,
 }
 
 /// The media type of a manifest that is applied; JSON is YAML.
-const APPLY: &str = "application/apply-patch+yaml";
+pub const APPLY: &str = "application/apply-patch+yaml";
 
 /// Applies manifests.
 pub async fn run(server: &Server, args: ApplyArgs) -> anyhow::Result<ExitCode> {
@@ -40,12 +43,12 @@ pub async fn run(server: &Server, args: ApplyArgs) -> anyhow::Result<ExitCode> {
     let mut kinds = Kinds::of(server).await?;
     let mut outcomes = Vec::new();
     for mut manifest in manifests {
-        let mut outcome = apply(server, &kinds, &mut manifest).await;
+        let mut outcome = apply(server, &kinds, &mut manifest, &args.form).await;
         if outcome.is_err() {
             // A definition earlier in the same file may have brought the kind.
             kinds = Kinds::of(server).await?;
             if kinds_lacked(&outcome) {
-                outcome = apply(server, &kinds, &mut manifest).await;
+                outcome = apply(server, &kinds, &mut manifest, &args.form).await;
             }
         }
         outcomes.push(outcome);
@@ -59,14 +62,20 @@ fn kinds_lacked(outcome: &anyhow::Result<()>) -> bool {
         .is_err_and(|error| format!("{error:#}").contains("no matches for kind"))
 }
 
-async fn apply(server: &Server, kinds: &Kinds, manifest: &mut Manifest) -> anyhow::Result<()> {
+async fn apply(
+    server: &Server,
+    kinds: &Kinds,
+    manifest: &mut Manifest,
+    form: &DryRun,
+) -> anyhow::Result<()> {
     let (kind, path) = manifest.place(server, kinds)?;
     let before = match server.get(&path).await {
         Ok(object) => Some(object),
         Err(error) if server::is_not_found(&error) => None,
         Err(error) => return Err(error),
     };
-    let query = format!("{path}?force=true");
+    let dry = if form.is_dry() { "&dryRun=All" } else { "" };
+    let query = format!("{path}?force=true{dry}");
     let doing = if before.is_some() {
         "applying patch to"
     } else {
@@ -83,6 +92,5 @@ async fn apply(server: &Server, kinds: &Kinds, manifest: &mut Manifest) -> anyho
         Some(before) if same(&before, &after) => "unchanged",
         Some(_) => "configured",
     };
-    println!("{}/{} {verb}", kind.title(), name(&manifest.object));
-    Ok(())
+    form.tell(&kind, &after, verb)
 }

@@ -1,13 +1,17 @@
-//! `create`: from manifests, a namespace, a deployment.
+//! `create`: from manifests, a namespace, a deployment, a ConfigMap, a Secret, a ServiceAccount.
+
+mod entries;
 
 use std::{io::Write as _, process::ExitCode};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+
+use entries::Entries;
 
 use super::{
     all_well,
-    kinds::Kinds,
+    kinds::{Kind, Kinds},
     manifest::{Manifest, Sources},
     objects::{name, namespace},
     output::{self, Output},
@@ -20,6 +24,8 @@ use super::{
 pub struct CreateArgs {
     #[command(flatten)]
     sources: Sources,
+    #[command(flatten)]
+    form: DryRun,
     #[command(subcommand)]
     what: Option<What>,
 }
@@ -55,23 +61,94 @@ enum What {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// A ConfigMap
+    #[command(alias = "cm")]
+    Configmap {
+        #[command(flatten)]
+        entries: Entries,
+        #[command(flatten)]
+        form: DryRun,
+    },
+    /// A secret
+    #[command(subcommand)]
+    Secret(Secret),
+    /// A service account
+    #[command(alias = "sa")]
+    Serviceaccount {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        form: DryRun,
+    },
+}
+
+/// Kinds of secrets.
+#[derive(Subcommand)]
+enum Secret {
+    /// With keys of one's own
+    Generic {
+        #[command(flatten)]
+        entries: Entries,
+        #[command(flatten)]
+        form: DryRun,
+    },
 }
 
 /// Whether it is made, or only shown.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DryRun {
-    /// client: only print what would be sent
-    #[arg(long, value_parser = ["none", "client"], default_value = "none")]
-    dry_run: String,
+    /// client: only print what would be sent; server: only print what would come of it
+    #[arg(long, value_enum, default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "client")]
+    dry_run: Dry,
     /// yaml, json or name
     #[arg(short, long)]
     output: Option<Output>,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Dry {
+    #[default]
+    None,
+    Client,
+    Server,
+}
+
+impl DryRun {
+    /// Whether nothing is even sent.
+    pub fn only_here(&self) -> bool {
+        self.dry_run == Dry::Client
+    }
+
+    /// Whether nothing is changed.
+    pub fn is_dry(&self) -> bool {
+        self.dry_run != Dry::None
+    }
+
+    /// What is said of it: ` (dry run)`.
+    pub fn note(&self) -> &'static str {
+        match self.dry_run {
+            Dry::None => "",
+            Dry::Client => " (dry run)",
+            Dry::Server => " (server dry run)",
+        }
+    }
+
+    /// Tells what was done, or prints what came of it.
+    pub fn tell(&self, kind: &Kind, object: &Value, verb: &str) -> anyhow::Result<()> {
+        if let Some(output) = &self.output {
+            let text = output::print(output, &[(kind.clone(), object.clone())], true)?;
+            std::io::stdout().lock().write_all(text.as_bytes())?;
+            return Ok(());
+        }
+        println!("{}/{} {verb}{}", kind.title(), name(object), self.note());
+        Ok(())
+    }
+}
+
 /// Makes objects.
 pub async fn run(server: &Server, args: CreateArgs) -> anyhow::Result<ExitCode> {
     let (object, form) = match args.what {
-        None => return from_manifests(server, &args.sources).await,
+        None => return from_manifests(server, &args).await,
         Some(What::Namespace { name, form }) => (
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
             form,
@@ -87,6 +164,12 @@ pub async fn run(server: &Server, args: CreateArgs) -> anyhow::Result<ExitCode> 
             let object = deployment(&name, &image, replicas, port, &command);
             (object, form)
         }
+        Some(What::Configmap { entries, form }) => (entries.config_map()?, form),
+        Some(What::Secret(Secret::Generic { entries, form })) => (entries.secret()?, form),
+        Some(What::Serviceaccount { name, form }) => (
+            json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } }),
+            form,
+        ),
     };
     make(server, object, "created", &form).await?;
     Ok(ExitCode::SUCCESS)
@@ -100,43 +183,32 @@ pub async fn make(server: &Server, object: Value, verb: &str, form: &DryRun) -> 
         object,
     };
     let (kind, _) = manifest.place(server, &kinds)?;
-    let made = if form.dry_run == "client" {
-        manifest.object
-    } else {
-        let path = kind.path(Some(namespace(&manifest.object)));
-        server.post(&path, &manifest.object).await?
-    };
-    match &form.output {
-        Some(output) => {
-            let text = output::print(output, &[(kind, made)], true)?;
-            std::io::stdout().lock().write_all(text.as_bytes())?;
-        }
-        None => {
-            let note = if form.dry_run == "client" {
-                " (dry run)"
-            } else {
-                ""
-            };
-            println!("{}/{} {verb}{note}", kind.title(), name(&made));
-        }
-    }
-    Ok(())
+    let made = send(server, &kind, manifest.object, form).await?;
+    form.tell(&kind, &made, verb)
 }
 
-async fn from_manifests(server: &Server, sources: &Sources) -> anyhow::Result<ExitCode> {
-    if sources.is_empty() {
+/// The object that the server made of it; itself if it is not to be sent.
+async fn send(server: &Server, kind: &Kind, object: Value, form: &DryRun) -> anyhow::Result<Value> {
+    if form.only_here() {
+        return Ok(object);
+    }
+    let path = kind.path(Some(namespace(&object)));
+    let query = if form.is_dry() { "?dryRun=All" } else { "" };
+    server.post(&format!("{path}{query}"), &object).await
+}
+
+async fn from_manifests(server: &Server, args: &CreateArgs) -> anyhow::Result<ExitCode> {
+    if args.sources.is_empty() {
         anyhow::bail!("must specify one of -f and -k, or what to create");
     }
     let kinds = Kinds::of(server).await?;
     let mut outcomes = Vec::new();
-    for mut manifest in sources.read()? {
+    for mut manifest in args.sources.read()? {
         let outcome = async {
             let (kind, _) = manifest.place(server, &kinds)?;
-            let path = kind.path(Some(namespace(&manifest.object)));
-            let made = server.post(&path, &manifest.object).await;
-            when(made, "creating", &manifest.source)?;
-            println!("{}/{} created", kind.title(), name(&manifest.object));
-            anyhow::Ok(())
+            let made = send(server, &kind, manifest.object, &args.form).await;
+            let made = when(made, "creating", &manifest.source)?;
+            args.form.tell(&kind, &made, "created")
         };
         outcomes.push(outcome.await);
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     all_well,
+    create::DryRun,
     kinds::{Kind, Kinds},
     manifest::Sources,
     objects::{Meant, Selection, meant, name, namespace},
@@ -39,6 +40,8 @@ pub struct DeleteArgs {
     /// Wait until the objects are gone
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     wait: bool,
+    #[command(flatten)]
+    form: DryRun,
 }
 
 /// What is to be deleted.
@@ -67,14 +70,15 @@ pub async fn run(server: &Server, args: DeleteArgs) -> anyhow::Result<ExitCode> 
                 } else {
                     "deleted"
                 };
-                println!("{} {:?} {forced}", one.kind.title(), one.name);
+                let note = args.form.note();
+                println!("{} {:?} {forced}{note}", one.kind.title(), one.name);
                 going.push((one, uid(&answer)));
             }
             Err(error) if args.ignore_not_found && server::is_not_found(&error) => {}
             Err(error) => outcomes.push(Err(error)),
         }
     }
-    if args.wait && !args.force {
+    if args.wait && !args.force && !args.form.is_dry() {
         for (one, uid) in going {
             gone(server, &one, uid.as_deref()).await?;
         }
@@ -127,8 +131,15 @@ async fn delete(server: &Server, args: &DeleteArgs, one: &Doomed) -> anyhow::Res
     if let Some(seconds) = args.grace_period.or(args.force.then_some(0)) {
         options["gracePeriodSeconds"] = seconds.into();
     }
+    if args.form.is_dry() {
+        options["dryRun"] = json!(["All"]);
+    }
     let path = one.kind.path_of(&one.namespace, &one.name);
-    let answer = server.delete(&path, &options).await;
+    let answer = if args.form.only_here() {
+        server.get(&path).await
+    } else {
+        server.delete(&path, &options).await
+    };
     match &one.source {
         Some(source) => when(answer, "deleting", source),
         None => answer,

@@ -31,19 +31,55 @@ pub struct ExecArgs {
     /// The container
     #[arg(short, long)]
     container: Option<String>,
-    /// Pass stdin on
-    #[arg(short = 'i', long)]
-    stdin: bool,
-    /// The command has a terminal
-    #[arg(short, long)]
-    tty: bool,
+    #[command(flatten)]
+    streams: Streams,
     /// The command, after --
     #[arg(last = true)]
     command: Vec<String>,
 }
 
+/// What is passed on to a process beside its output.
+#[derive(Args)]
+pub struct Streams {
+    /// Pass stdin on
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// The process has a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+}
+
+impl Streams {
+    /// The terminal, if one was asked for and is there.
+    pub fn terminal(&self) -> anyhow::Result<Option<Terminal>> {
+        if !self.tty || !self.stdin {
+            return Ok(None);
+        }
+        let terminal = Terminal::take(Mode::Raw)?;
+        if terminal.is_none() {
+            eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
+        }
+        Ok(terminal)
+    }
+
+    /// The request for them.
+    pub fn parameters(&self, container: String, tty: bool) -> AttachParams {
+        AttachParams {
+            container: Some(container),
+            stdin: self.stdin,
+            stdout: true,
+            // A terminal has one output.
+            stderr: !tty,
+            tty,
+            max_stdin_buf_size: Some(CHUNK),
+            max_stdout_buf_size: Some(CHUNK),
+            max_stderr_buf_size: Some(CHUNK),
+        }
+    }
+}
+
 /// So much is read from stdin at a time.
-const CHUNK: usize = 16 * 1024;
+pub const CHUNK: usize = 16 * 1024;
 
 /// Runs the command and gives its exit code.
 pub async fn run(server: &Server, args: ExecArgs) -> anyhow::Result<ExitCode> {
@@ -54,26 +90,8 @@ pub async fn run(server: &Server, args: ExecArgs) -> anyhow::Result<ExitCode> {
     }
     let pod = &pods::of(server, &args.reference).await?[0];
     let container = pods::container(pod, args.container.as_deref())?;
-    let terminal = if args.tty && args.stdin {
-        let terminal = Terminal::take(Mode::Raw)?;
-        if terminal.is_none() {
-            eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
-        }
-        terminal
-    } else {
-        None
-    };
-    let parameters = AttachParams {
-        container: Some(container),
-        stdin: args.stdin,
-        stdout: true,
-        // A terminal has one output.
-        stderr: terminal.is_none(),
-        tty: terminal.is_some(),
-        max_stdin_buf_size: Some(CHUNK),
-        max_stdout_buf_size: Some(CHUNK),
-        max_stderr_buf_size: Some(CHUNK),
-    };
+    let terminal = args.streams.terminal()?;
+    let parameters = args.streams.parameters(container, terminal.is_some());
     let api: Api<Pod> = Api::namespaced(server.client.clone(), &server.namespace);
     let process = api.exec(name(pod), &args.command, &parameters).await;
     let process = process.map_err(|error| server.refused(error))?;
@@ -88,8 +106,8 @@ pub async fn run(server: &Server, args: ExecArgs) -> anyhow::Result<ExitCode> {
     std::process::exit(code)
 }
 
-/// Passes everything to and fro until the command ends.
-async fn attend(
+/// Passes everything to and fro until the process ends.
+pub async fn attend(
     mut process: AttachedProcess,
     terminal: Option<&Terminal>,
 ) -> anyhow::Result<Status> {
@@ -143,7 +161,8 @@ async fn attend(
     Ok(status.unwrap_or_default())
 }
 
-async fn copy(
+/// Writes everything that comes to `to`, as it comes.
+pub async fn copy(
     from: Option<impl AsyncRead + Unpin>,
     mut to: impl std::io::Write,
 ) -> anyhow::Result<()> {
@@ -176,7 +195,7 @@ fn stdin() -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// The exit code that a status tells.
-fn ended(status: &Status) -> anyhow::Result<i32> {
+pub fn ended(status: &Status) -> anyhow::Result<i32> {
     if status.status.as_deref() != Some("Failure") {
         return Ok(0);
     }

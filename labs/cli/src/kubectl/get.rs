@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     all_well,
+    jsonpath::Template,
     kinds::{Kind, Kinds},
     objects::{Meant, Selection, meant},
     output::{self, Output},
@@ -42,9 +43,38 @@ pub struct GetArgs {
     /// A column for each of these labels
     #[arg(short = 'L', long, value_delimiter = ',')]
     label_columns: Vec<String>,
+    /// In the order of this field: .metadata.creationTimestamp
+    #[arg(long, conflicts_with = "watch")]
+    sort_by: Option<Template>,
     /// Not an error when an object that was named is not there
     #[arg(long)]
     ignore_not_found: bool,
+}
+
+/// What an object is sorted by: numbers as such, before texts.
+#[derive(PartialEq, PartialOrd)]
+enum Rank {
+    Number(f64),
+    Text(String),
+}
+
+impl Rank {
+    fn of(object: &Value, by: &Template) -> Self {
+        // a field that is not there is an empty text
+        let text = by.fill(object).unwrap_or_default();
+        match text.parse() {
+            Ok(number) => Self::Number(number),
+            Err(_) => Self::Text(text),
+        }
+    }
+
+    /// Puts objects, found by `object` in each of `items`, in order.
+    fn sort<T>(items: &mut [T], by: &Template, object: impl Fn(&T) -> &Value) {
+        items.sort_by(|a, b| {
+            let (a, b) = (Self::of(object(a), by), Self::of(object(b), by));
+            a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal)
+        });
+    }
 }
 
 impl GetArgs {
@@ -61,7 +91,13 @@ impl GetArgs {
     /// Where the objects of a kind are listed.
     fn list_path(&self, server: &Server, kind: &Kind) -> String {
         let namespace = (!self.all_namespaces).then_some(server.namespace.as_str());
-        kind.path(namespace) + &self.selection.query()
+        let path = kind.path(namespace) + &self.selection.query();
+        // A row has no more of its object than the metadata, if one does not ask.
+        match self.sort_by {
+            Some(_) if path.contains('?') => path + "&includeObject=Object",
+            Some(_) => path + "?includeObject=Object",
+            None => path,
+        }
     }
 }
 
@@ -118,7 +154,10 @@ async fn in_tables(server: &Server, args: &GetArgs, meant: Meant) -> anyhow::Res
     let mut tables: Vec<(Kind, Vec<String>, Vec<Vec<String>>)> = Vec::new();
     for (kind, answer) in parts {
         match answer {
-            Ok(table) => {
+            Ok(mut table) => {
+                if let (Some(by), Some(rows)) = (&args.sort_by, table["rows"].as_array_mut()) {
+                    Rank::sort(rows, by, |row| &row["object"]);
+                }
                 let style = Style {
                     prefix: several.then(|| kind.title()),
                     namespaces: args.all_namespaces && kind.namespaced,
@@ -181,6 +220,9 @@ async fn whole(
             Err(error) if args.ignore_not_found && server::is_not_found(&error) => {}
             Err(error) => refused.push(Err(error)),
         }
+    }
+    if let Some(by) = &args.sort_by {
+        Rank::sort(&mut found, by, |(_, object)| object);
     }
     if refused.is_empty() || !found.is_empty() {
         let text = output::print(output, &found, alone && found.len() == 1)?;
@@ -255,6 +297,7 @@ async fn watch(server: &Server, args: &GetArgs, meant: Meant) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 
@@ -272,5 +315,21 @@ mod tests {
         assert!(style.wide && style.namespaces && style.labels);
         assert_eq!(args.words, ["deploy,pod"]);
         assert!(Line::try_parse_from("get pods -o text".split(' ')).is_err());
+    }
+
+    #[test]
+    fn objects_are_sorted_by_a_field() {
+        let mut all = [
+            json!({ "n": 10, "t": "b" }),
+            json!({ "n": 9, "t": "c" }),
+            json!({ "t": "a" }),
+        ];
+        let mut by = |path: &str| {
+            Rank::sort(&mut all, &path.parse().unwrap(), |object| object);
+            all.each_ref()
+                .map(|object| object["t"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(by(".t"), ["a", "b", "c"]);
+        assert_eq!(by("{.n}"), ["c", "b", "a"]);
     }
 }

@@ -23,7 +23,7 @@ pub struct Kind {
     /// `Deployment`.
     pub kind: String,
     /// `deploy`.
-    short: Vec<String>,
+    pub short: Vec<String>,
     /// `all`.
     categories: Vec<String>,
     /// Whether its objects are in namespaces.
@@ -102,6 +102,11 @@ impl Kinds {
             );
         }
         Ok(Self(core))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Kind] {
+        &self.0
     }
 
     /// The kinds that a word of a command line means: `deploy`, `all`, `deployments.apps`.

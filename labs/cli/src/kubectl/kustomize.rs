@@ -1,4 +1,6 @@
-//! Kustomizations, as far as teaching material uses them: resources, namespace, labels, images, name prefixes, replicas.
+//! Kustomizations, as far as teaching material uses them: resources, patches, namespace, labels, images, name prefixes, replicas.
+
+mod patches;
 
 use std::{
     io::Write as _,
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{manifest, output};
+use patches::{Patch, Strategic};
 
 /// `kubectl kustomize`.
 #[derive(Args)]
@@ -50,6 +53,9 @@ struct Kustomization {
     labels: Vec<Labels>,
     images: Vec<Image>,
     replicas: Vec<Replicas>,
+    patches: Vec<Patch>,
+    patches_strategic_merge: Vec<Strategic>,
+    patches_json6902: Vec<Patch>,
 }
 
 type Pairs = std::collections::BTreeMap<String, String>;
@@ -96,7 +102,7 @@ pub fn build(folder: &Path) -> anyhow::Result<Vec<Value>> {
     };
     let told = || file.display().to_string();
     let text = std::fs::read_to_string(&file).with_context(told)?;
-    let read: Kustomization = serde_norway::from_str(&text).with_context(|| {
+    let mut read: Kustomization = serde_norway::from_str(&text).with_context(|| {
         format!(
             "{}: not carried out here; the whole of kustomize is in the ordinary kubectl",
             told()
@@ -110,6 +116,12 @@ pub fn build(folder: &Path) -> anyhow::Result<Vec<Value>> {
         } else {
             objects.extend(manifest::of_path(&path)?.into_iter().map(|m| m.object));
         }
+    }
+    let strategic = std::mem::take(&mut read.patches_strategic_merge);
+    let patches = strategic.into_iter().map(Patch::from);
+    let patches = patches.chain(std::mem::take(&mut read.patches));
+    for patch in patches.chain(std::mem::take(&mut read.patches_json6902)) {
+        patch.apply(&mut objects, folder).with_context(told)?;
     }
     for object in &mut objects {
         change(object, &read);
@@ -269,10 +281,13 @@ mod tests {
         assert_eq!(at("/spec/template/spec/containers/0/image"), "r/i:v2");
         assert_eq!(at("/spec/replicas"), 3);
 
-        write("kustomization.yaml", "resources: []\npatches: []\n");
+        write(
+            "kustomization.yaml",
+            "resources: []\nconfigMapGenerator: []\n",
+        );
         let refused = format!("{:#}", build(folder.path()).unwrap_err());
         assert!(
-            refused.contains("not carried out here") && refused.contains("patches"),
+            refused.contains("not carried out here") && refused.contains("configMapGenerator"),
             "{refused}"
         );
     }

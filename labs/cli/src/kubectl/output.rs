@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{jsonpath::Template, kinds::Kind, objects};
+use super::{jsonpath::Template, kinds::Kind, objects, table::Columns};
 
 /// How objects are printed.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub enum Output {
     Name,
     /// By a template.
     JsonPath(Template),
+    /// In columns of one's own: `NAME:.metadata.name,...`.
+    Columns(Vec<(String, Template)>),
 }
 
 impl std::str::FromStr for Output {
@@ -28,13 +30,22 @@ impl std::str::FromStr for Output {
     fn from_str(text: &str) -> Result<Self, String> {
         Ok(match text.split_once('=') {
             Some(("jsonpath", template)) => Self::JsonPath(template.parse()?),
+            Some(("custom-columns", columns)) => {
+                let column = |text: &str| match text.split_once(':') {
+                    Some((title, path)) => Ok((title.to_owned(), path.parse()?)),
+                    None => Err(format!(
+                        "unexpected custom-columns spec: {text}, expected <header>:<json-path-expr>"
+                    )),
+                };
+                Self::Columns(columns.split(',').map(column).collect::<Result<_, _>>()?)
+            }
             None if text == "wide" => Self::Table { wide: true },
             None if text == "yaml" => Self::Yaml,
             None if text == "json" => Self::Json,
             None if text == "name" => Self::Name,
             _ => {
                 return Err(format!(
-                    "unable to match a printer suitable for the output format {text:?}, allowed formats are: json,jsonpath=TEMPLATE,name,wide,yaml"
+                    "unable to match a printer suitable for the output format {text:?}, allowed formats are: custom-columns=COLUMNS,json,jsonpath=TEMPLATE,name,wide,yaml"
                 ));
             }
         })
@@ -52,6 +63,9 @@ pub fn print(output: &Output, objects: &[(Kind, Value)], alone: bool) -> anyhow:
         };
         return Ok(objects.iter().map(line).collect());
     }
+    if let Output::Columns(columns) = output {
+        return Ok(in_columns(columns, objects));
+    }
     let whole = match objects {
         [(_, object)] if alone => tidy(object),
         _ => json!({
@@ -62,7 +76,7 @@ pub fn print(output: &Output, objects: &[(Kind, Value)], alone: bool) -> anyhow:
         }),
     };
     Ok(match output {
-        Output::Table { .. } | Output::Name => String::new(),
+        Output::Table { .. } | Output::Name | Output::Columns(_) => String::new(),
         Output::Yaml => yaml(&whole)?,
         Output::Json => {
             let mut text = Vec::new();
@@ -73,6 +87,21 @@ pub fn print(output: &Output, objects: &[(Kind, Value)], alone: bool) -> anyhow:
         }
         Output::JsonPath(template) => template.fill(&whole).map_err(anyhow::Error::msg)?,
     })
+}
+
+fn in_columns(columns: &[(String, Template)], objects: &[(Kind, Value)]) -> String {
+    let titles = columns.iter().map(|(title, _)| title.clone()).collect();
+    let cell = |object: &Value, path: &Template| match path.fill(object) {
+        Ok(text) if !text.is_empty() => text,
+        _ => "<none>".to_owned(),
+    };
+    let row = |(_, object): &(Kind, Value)| {
+        let cells = columns.iter().map(|(_, path)| cell(object, path));
+        cells.collect()
+    };
+    let mut rows: Vec<Vec<String>> = vec![titles];
+    rows.extend(objects.iter().map(row));
+    Columns::default().lines(&rows)
 }
 
 /// Without the bookkeeping of field owners, and with its keys in order.
@@ -182,6 +211,18 @@ spec:
         assert_eq!(text, wanted);
         let names = print(&Output::Name, &[(pod, object)], false).unwrap();
         assert_eq!(names, "pod/a\n");
+    }
+
+    #[test]
+    fn columns_of_ones_own() {
+        let pod = some().called("pod").unwrap().remove(0);
+        let object = json!({ "metadata": { "name": "a" } });
+        let output: Output = "custom-columns=NAME:.metadata.name,IP:.status.podIP"
+            .parse()
+            .unwrap();
+        let text = print(&output, &[(pod, object)], true).unwrap();
+        assert_eq!(text, "NAME   IP\na      <none>\n");
+        assert!("custom-columns=NAME".parse::<Output>().is_err());
     }
 
     #[test]

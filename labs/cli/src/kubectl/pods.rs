@@ -1,12 +1,14 @@
 //! Which pod and which container `exec`, `logs` and `port-forward` mean.
 
 use anyhow::{Context, bail};
+use futures::StreamExt;
+use kube::core::WatchEvent;
 use serde_json::Value;
 
 use super::{
     kinds::Kinds,
     objects::{self, Selection},
-    server::Server,
+    server::{OBJECTS, Server},
 };
 
 /// Names the container that is meant when none is named.
@@ -64,6 +66,33 @@ pub async fn selected(server: &Server, labels: &str) -> anyhow::Result<Vec<Value
         .as_array_mut()
         .map(std::mem::take)
         .unwrap_or_default())
+}
+
+/// The pod, as soon as `is_so` holds of it.
+///
+/// # Errors
+/// When it is deleted before, or what the server refuses.
+pub async fn until(
+    server: &Server,
+    name: &str,
+    is_so: impl Fn(&Value) -> bool,
+) -> anyhow::Result<Value> {
+    let selection = Selection {
+        fields: Some(format!("metadata.name={name}")),
+        labels: None,
+    };
+    let path = format!("/api/v1/namespaces/{}/pods", server.namespace) + &selection.query();
+    // Without a version the server begins with what is there.
+    let mut events = std::pin::pin!(server.watch(&path, OBJECTS).await?);
+    while let Some(event) = events.next().await {
+        match event? {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) if is_so(&pod) => return Ok(pod),
+            WatchEvent::Deleted(_) => bail!("pod {name:?} was deleted meanwhile"),
+            WatchEvent::Error(status) => bail!("{}", status.message),
+            _ => {}
+        }
+    }
+    bail!("the watch ended")
 }
 
 /// Those that serve come before those that begin or end; what has served for longest first, then what

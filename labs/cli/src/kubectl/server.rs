@@ -138,6 +138,12 @@ impl Server {
         if config.cluster_url.host() == Some("127.0.0.1") {
             config.proxy_url = None;
         }
+        if place.impersonate.is_some() {
+            config.auth_info.impersonate.clone_from(&place.impersonate);
+        }
+        if !place.groups.is_empty() {
+            config.auth_info.impersonate_groups = Some(place.groups.clone());
+        }
         let host = config
             .cluster_url
             .authority()
@@ -166,7 +172,8 @@ impl Server {
 
     /// Makes an object.
     pub async fn post(&self, path: &str, object: &Value) -> anyhow::Result<Value> {
-        let query = format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict");
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let query = format!("{path}{separator}fieldManager={FIELD_MANAGER}&fieldValidation=Strict");
         let body = ("application/json", object);
         self.call("POST", &query, OBJECTS, Some(body)).await
     }
@@ -177,6 +184,13 @@ impl Server {
         let query = format!("{path}{separator}fieldManager={FIELD_MANAGER}&fieldValidation=Strict");
         self.call("PATCH", &query, OBJECTS, Some((form, patch)))
             .await
+    }
+
+    /// Puts an object in the place of another.
+    pub async fn put(&self, path: &str, object: &Value) -> anyhow::Result<Value> {
+        let query = format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict");
+        let body = ("application/json", object);
+        self.call("PUT", &query, OBJECTS, Some(body)).await
     }
 
     /// Deletes an object.

@@ -230,7 +230,9 @@ fn write_state(page: &mut Page, title: &str, state: &Value) {
     page.line(title, &name);
     page.within(|page| {
         for (field, title) in [("reason", "Reason"), ("message", "Message")] {
-            if let Some(text) = detail[field].as_str() {
+            // kubectl leaves out what somebody waits for
+            let shown = field == "reason" || kind != "waiting";
+            if let Some(text) = detail[field].as_str().filter(|_| shown) {
                 page.line(title, text);
             }
         }
