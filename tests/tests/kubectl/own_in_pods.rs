@@ -86,7 +86,7 @@ fn runs_and_attaches(ns: &Namespace) -> anyhow::Result<()> {
         "{told:?}"
     );
     ensure!(told.status.code() == Some(3), "{told:?}");
-    let pod = "{ apiVersion: v1, kind: Pod, metadata: { name: cat }, spec: { restartPolicy: Never, containers: [{ name: cat, image: busybox, stdin: true, stdinOnce: true, command: [cat] }] } }";
+    let pod = "---\n{ apiVersion: v1, kind: Pod, metadata: { name: cat }, spec: { restartPolicy: Never, containers: [{ name: cat, image: busybox, stdin: true, stdinOnce: true, command: [cat] }] } }";
     ns.typed("apply -f -", pod)?;
     ns.ok("wait pod/cat --for=condition=Ready --timeout=60s")?;
     let told = own(ns, &["attach", "-i", "cat"], "typed\n")?;
@@ -103,7 +103,7 @@ fn edits_and_compares(ns: &Namespace) -> anyhow::Result<()> {
             .env("KUBE_EDITOR", editor)
             .output()
     };
-    let told = edit("sed -i s/replicas:.1/replicas:.2/")?;
+    let told = edit("sed -i 's/replicas: 1/replicas: 2/'")?;
     ensure!(
         text(&told.stdout) == "deployment.apps/web edited\n",
         "{told:?}"
@@ -114,7 +114,7 @@ fn edits_and_compares(ns: &Namespace) -> anyhow::Result<()> {
         text(&told.stdout) == "Edit cancelled, no changes made.\n",
         "{told:?}"
     );
-    let told = edit("sed -i s/replicas:.2/replicas:.none/")?;
+    let told = edit("sed -i 's/replicas: 2/replicas: none/'")?;
     ensure!(!told.status.success(), "{told:?}");
     contains(&text(&told.stderr), &["A copy of your changes"])?;
 

@@ -212,8 +212,18 @@ apiVersion: v1
 kind: Pod
 metadata: { name: limited }
 spec:
-  activeDeadlineSeconds: 15
+  activeDeadlineSeconds: 2
   restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: meshdojo/meshdojo:0.1.0
+      command: [sleep, "600"]
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: fresh }
+spec:
   terminationGracePeriodSeconds: 1
   imagePullSecrets: [{ name: registry }]
   containers:
@@ -238,23 +248,23 @@ spec:
 fn pods_in_time_and_fresh(ns: &Namespace) -> anyhow::Result<()> {
     ns.ok("create configmap settings --from-literal=key=one")?;
     ns.typed("apply -f -", LIMITED)?;
-    ns.ok("wait --for=condition=Ready pod/limited --timeout=30s")?;
-    contains(&ns.ok("exec limited -- cat /etc/settings/key")?, &["one"])?;
+    ns.ok("wait --for=condition=Ready pod/fresh --timeout=60s")?;
+    contains(&ns.ok("exec fresh -- cat /etc/settings/key")?, &["one"])?;
     ns.ok("create configmap settings --from-literal=key=two --dry-run=client -o yaml")
         .and_then(|changed| ns.typed("apply -f -", &changed))?;
     ns.exact(&[
         "exec",
-        "limited",
+        "fresh",
         "--",
         "sh",
         "-c",
-        "for i in 1 2 3 4 5 6 7 8 9 10; do grep two $DOJO_ROOT/etc/settings/key && exit; sleep 0.2; done; exit 1",
+        "for i in $(seq 150); do grep two $DOJO_ROOT/etc/settings/key && exit; sleep 0.2; done; exit 1",
     ])?;
     ns.ok("wait --for=jsonpath={.status.reason}=DeadlineExceeded pod/limited --timeout=60s")?;
     contains(&ns.ok("get pod limited")?, &["DeadlineExceeded"])
         .or_else(|_| contains(&ns.ok("get pod limited")?, &["Error"]))?;
     contains(
-        &ns.ok("describe pod limited")?,
+        &ns.ok("describe pod fresh")?,
         &["NotCarriedOut", "spec.imagePullSecrets"],
     )?;
     ns.ok("wait --for=jsonpath={.status.phase}=Failed pod/fails --timeout=30s")?;

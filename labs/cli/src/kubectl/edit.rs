@@ -8,12 +8,14 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
+use k8s_embedded::controllers::merge_patch::merge_patch;
 use serde_json::Value;
 
 use super::{
     kinds::Kinds,
     objects::{self, name, namespace},
     output,
+    patch::MERGE,
     server::Server,
 };
 
@@ -66,6 +68,7 @@ pub async fn run(server: &Server, args: EditArgs) -> anyhow::Result<ExitCode> {
         if left == body {
             if !complaint.is_empty() {
                 // The same mistake again: kept for another try.
+                eprint!("{}", complaint.replace("# ", "").replace("#\n", ""));
                 let (_, kept) = file.keep()?;
                 eprintln!(
                     "A copy of your changes has been stored to {:?}",
@@ -107,10 +110,11 @@ async fn save(
     if (name(&after), namespace(&after)) != (name(before), namespace(before)) {
         bail!("At least one of apiVersion, kind and name was changed");
     }
-    if after == *before {
-        return Ok(None);
+    // Only what was changed is sent: what controllers wrote meanwhile stays as it is.
+    match merge_patch(before, &after) {
+        None => Ok(None),
+        Some(patch) => server.patch(path, MERGE, &patch).await.map(|_| Some(())),
     }
-    server.put(path, &after).await.map(|_| Some(()))
 }
 
 /// Runs the editor, whose command may have words of its own: `code --wait`.

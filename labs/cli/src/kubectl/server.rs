@@ -186,13 +186,6 @@ impl Server {
             .await
     }
 
-    /// Puts an object in the place of another.
-    pub async fn put(&self, path: &str, object: &Value) -> anyhow::Result<Value> {
-        let query = format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict");
-        let body = ("application/json", object);
-        self.call("PUT", &query, OBJECTS, Some(body)).await
-    }
-
     /// Deletes an object.
     pub async fn delete(&self, path: &str, options: &Value) -> anyhow::Result<Value> {
         let body = ("application/json", options);
