@@ -5,6 +5,7 @@
 //! | `fortio` | [`fortio`] | fortio's `load`, `curl` and `server` |
 //! | `siege` | [`siege`] | siege 4 |
 //! | `http` | [`http`] | HTTPie's everyday syntax |
+//! | `nc` | [`nc`] | netcat as a client |
 //! | `load` | [`load`] | nothing: our own words |
 //!
 //! The front ends are thin: they turn a command line into an engine's plan and what was recorded into
@@ -29,6 +30,7 @@ pub mod engine;
 pub mod fortio;
 pub mod http;
 pub mod load;
+pub mod nc;
 pub mod request;
 pub mod route;
 pub mod schedule;
@@ -43,7 +45,7 @@ use clap::{Parser, Subcommand};
 use crate::shell::Shell;
 
 /// The names that tools are found by.
-pub const NAMES: [&str; 4] = ["fortio", "siege", "http", "load"];
+pub const NAMES: [&str; 5] = ["fortio", "siege", "http", "nc", "load"];
 
 /// A tool with its command line.
 #[derive(Clone, Debug, Subcommand)]
@@ -57,6 +59,9 @@ pub enum Command {
     /// Send one request and show the answer as HTTPie does
     #[command(disable_help_flag = true)]
     Http(Words),
+    /// Connect standard input and output to a TCP port as netcat does
+    #[command(disable_help_flag = true)]
+    Nc(Words),
     /// Send load at a rate or over a number of connections and report it
     Load(Box<load::LoadArgs>),
 }
@@ -91,6 +96,7 @@ impl Command {
             "fortio" => Self::Fortio(words()),
             "siege" => Self::Siege(words()),
             "http" => Self::Http(words()),
+            "nc" => Self::Nc(words()),
             "load" => {
                 let line = std::iter::once("load").chain(argv[1..].iter().map(String::as_str));
                 match LoadLine::try_parse_from(line) {
@@ -110,6 +116,7 @@ impl Command {
             Self::Fortio(line) => fortio::run(&line.words, &shell).await.into(),
             Self::Siege(line) => siege::run(&line.words, &shell).await.into(),
             Self::Http(line) => http::run(&line.words, &shell).await.into(),
+            Self::Nc(line) => nc::run(&line.words, &shell).await.into(),
             Self::Load(args) => args.run(&shell).await,
         }
     }
@@ -134,6 +141,7 @@ mod tests {
             Some(Ok(Command::Siege(_)))
         ));
         assert!(matches!(by_name("http PUT x"), Some(Ok(Command::Http(_)))));
+        assert!(matches!(by_name("/bin/nc x 1"), Some(Ok(Command::Nc(_)))));
         assert!(matches!(by_name("load -r 5 x"), Some(Ok(Command::Load(_)))));
         assert!(matches!(by_name("load"), Some(Err(_))));
         assert!(by_name("curl x").is_none());
