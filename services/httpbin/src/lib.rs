@@ -13,6 +13,7 @@
 //! | [`content`] | fixed documents and encodings |
 //! | [`rules`] | a prefix of paths, hidden headers, allowed redirects |
 //! | [`websocket`] | an echo over WebSocket |
+//! | [`ext_authz`] | not httpbin: who decides for a mesh whether a request may pass |
 //!
 //! Every number that a client sends is bounded: no request makes the service hold more than the
 //! largest body or wait longer than the longest duration.
@@ -36,6 +37,7 @@ pub mod auth;
 pub mod caching;
 pub mod content;
 pub mod cookies;
+pub mod ext_authz;
 pub mod redirects;
 pub mod rules;
 pub mod status;
@@ -54,6 +56,8 @@ const PYTHON_PORT: u16 = 80;
 pub enum Command {
     /// Answers that say what was asked, and answers on demand.
     Httpbin(Args),
+    /// An outside judge for a mesh's policies: says yes to requests with `x-ext-authz: allow`.
+    ExtAuthz(ext_authz::Args),
 }
 
 impl Command {
@@ -64,6 +68,7 @@ impl Command {
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Httpbin(args) => args.run().await?,
+            Self::ExtAuthz(args) => args.run().await?,
         }
         Ok(())
     }
