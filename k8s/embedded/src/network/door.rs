@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,6 +31,11 @@ use tokio_util::sync::CancellationToken;
 const CONNECTIONS: usize = 512;
 /// How long a client may take to send a request's head.
 const HEAD: Duration = Duration::from_secs(30);
+
+/// The upstream ended the connection instead of answering: so does the door.
+#[derive(Debug, thiserror::Error)]
+#[error("the upstream ended the connection")]
+struct Ended;
 
 /// The door of one pod.
 #[derive(Clone)]
@@ -60,8 +66,8 @@ impl Door {
     async fn connection(&self, stream: TcpStream) {
         // a matter of speed alone
         let _ = stream.set_nodelay(true);
-        let service =
-            service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
+        let handle = stream.as_fd().try_clone_to_owned();
+        let service = service_fn(|request| self.answer(request));
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
@@ -71,16 +77,26 @@ impl Door {
             .await;
         if let Err(error) = served {
             tracing::debug!(pod = %self.pod_ip, %error, "door connection ended");
+            if error.is_user()
+                && let Ok(handle) = handle
+            {
+                // closing it, which now resets the connection, is all that is left to do
+                let _ = socket2::SockRef::from(&handle).set_linger(Some(Duration::ZERO));
+            }
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Without a door a pod would have been the one whose connection ends.
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Ended> {
         let result = if request.method() == Method::CONNECT {
-            self.tunnel(request).await
+            self.tunnel(request).await.map(Some)
         } else {
             self.forward(request).await
         };
-        result.unwrap_or_else(|Refusal(status, why)| answer(status, &why))
+        match result {
+            Ok(answered) => answered.ok_or(Ended),
+            Err(Refusal(status, why)) => Ok(answer(status, &why)),
+        }
     }
 
     /// Where a request to `host` and `port` goes.
@@ -159,7 +175,10 @@ impl Door {
         ))
     }
 
-    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    async fn forward(
+        &self,
+        mut request: Request<Incoming>,
+    ) -> Result<Option<Response<Body>>, Refusal> {
         let uri = request.uri().clone();
         let Some(authority) = uri.authority().cloned() else {
             return Err(Refusal(

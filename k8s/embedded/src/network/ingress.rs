@@ -203,7 +203,11 @@ impl Edge {
                 request.headers_mut().insert(name, value);
             }
         }
-        pass(stream, request, &service).await
+        let answered = pass(stream, request, &service).await?;
+        answered.ok_or_else(|| {
+            let why = format!("{service}: the connection ended without an answer");
+            Refusal(StatusCode::BAD_GATEWAY, why)
+        })
     }
 
     /// A backend's Service and the number of its port.

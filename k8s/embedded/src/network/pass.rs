@@ -45,12 +45,12 @@ pub(super) fn answer(status: StatusCode, text: &str) -> Response<Body> {
 pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
 /// Sends a request on over a connection; upgrades are carried through. `to` names the upstream in
-/// messages.
+/// messages. `None`: the upstream ended the connection instead of answering.
 pub(super) async fn pass(
     stream: TcpStream,
     mut request: Request<Incoming>,
     to: &str,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Option<Response<Body>>, Refusal> {
     let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
     let path = path
         .parse::<Uri>()
@@ -70,7 +70,11 @@ pub(super) async fn pass(
         }
     });
     let client = upgrade.then(|| hyper::upgrade::on(&mut request));
-    let mut response = sender.send_request(request).await.map_err(failed)?;
+    let mut response = match sender.send_request(request).await {
+        Ok(response) => response,
+        Err(error) if error.is_parse() || error.is_user() => return Err(failed(error)),
+        Err(_) => return Ok(None),
+    };
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if let (Some(client), true) = (client, switched) {
         let upstream = hyper::upgrade::on(&mut response);
@@ -83,7 +87,7 @@ pub(super) async fn pass(
     } else {
         strip(response.headers_mut(), false);
     }
-    Ok(response.map(BodyExt::boxed))
+    Ok(Some(response.map(BodyExt::boxed)))
 }
 
 fn wants_upgrade<B>(request: &Request<B>) -> bool {
