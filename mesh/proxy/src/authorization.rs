@@ -56,9 +56,35 @@ impl Gate {
         }
         let host = host(context);
         let attributes = attributes(context, parts, &host, claims.as_ref());
+        self.say(&attributes);
         match self.rbac.decide(&attributes, Some(stats)) {
             Verdict::Allowed => Ok(claims),
             Verdict::Denied(policy) => Err(denied(policy)),
+        }
+    }
+}
+
+impl Gate {
+    /// What Envoy's filter logs of a request where its level is `debug`: who asks, and what policies on
+    /// trial would do. The places of the fields are what scripts cut them out by.
+    fn say(&self, of: &Attributes<'_>) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let http = of.http.as_ref();
+        tracing::debug!(
+            "checking request: requestedServerName: {}, sourceIP: {}, directRemoteIP: {}, remoteIP: {}, localAddress: {}, ssl: {}, method: {}, path: {}",
+            of.server_name,
+            of.source,
+            of.source,
+            of.remote,
+            of.destination,
+            if of.principal.is_empty() { "none" } else { of.principal },
+            http.map_or("", |http| http.method),
+            http.map_or("", |http| http.path),
+        );
+        for (verdict, policy) in self.rbac.on_trial(of) {
+            tracing::debug!("shadow {verdict}, matched policy {}", policy.unwrap_or("none"));
         }
     }
 }

@@ -162,6 +162,22 @@ impl Rbac {
         }
         Verdict::Allowed
     }
+
+    /// What each action on trial says, and by which policy.
+    pub(crate) fn on_trial<'a>(
+        &'a self,
+        of: &Attributes<'_>,
+    ) -> impl Iterator<Item = (&'static str, Option<&'a str>)> {
+        let deny = self.shadow_deny.as_ref().map(|shadow| {
+            let policy = shadow.first(of);
+            (if policy.is_some() { "denied" } else { "allowed" }, policy)
+        });
+        let allow = self.shadow_allow.as_ref().map(|shadow| {
+            let policy = shadow.first(of);
+            (if policy.is_some() { "allowed" } else { "denied" }, policy)
+        });
+        deny.into_iter().chain(allow)
+    }
 }
 
 /// Counts what passes, and what does not.

@@ -236,15 +236,20 @@ async fn serve_admin(
     Ok(())
 }
 
-/// On all addresses of a pod that is alone with them; on its own where pods share the loopback
-/// interface.
+/// On all addresses of a pod that is alone with them; on its own and its localhost where pods share
+/// the loopback interface.
 async fn serve_agent(control: &Rc<Control>, pod: IpAddr) -> anyhow::Result<()> {
-    let address = if pod.is_loopback() {
-        pod
+    let mut addresses = if pod.is_loopback() {
+        vec![pod, control.localhost]
     } else {
-        Ipv4Addr::UNSPECIFIED.into()
+        vec![Ipv4Addr::UNSPECIFIED.into()]
     };
-    for port in [15020, 15021, 15090] {
+    addresses.dedup();
+    let ports = [15020, 15021, 15090];
+    for (address, port) in addresses
+        .into_iter()
+        .flat_map(|address| ports.map(|port| (address, port)))
+    {
         let listener = serve::bind(SocketAddr::new(address, port)).await?;
         let control = control.clone();
         spawn_local(serve::serve(listener, move |request| {

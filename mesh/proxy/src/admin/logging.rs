@@ -31,6 +31,7 @@ const LOGGERS: &[(&str, &[&str])] = &[
     ("http2", &["h2"]),
     ("main", &["mesh_proxy"]),
     ("pool", &["mesh_proxy::pool"]),
+    ("rbac", &["mesh_proxy::authorization"]),
     ("router", &["mesh_proxy::forward"]),
     ("tracing", &["mesh_proxy::spans"]),
     ("upstream", &["mesh_proxy::balance"]),

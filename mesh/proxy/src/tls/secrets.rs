@@ -9,9 +9,12 @@ use std::{
 use arc_swap::ArcSwap;
 use mesh_config::{self as model, tls};
 use rustls::{
+    InconsistentKeys,
     pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, pem::PemObject},
     sign::CertifiedKey,
 };
+
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::provider;
 
@@ -149,11 +152,12 @@ impl Secret {
             };
             let key = PrivateKeyDer::from_pem_slice(pem.private_key.as_bytes())
                 .map_err(|error| broken(error.to_string()))?;
-            let certified =
-                CertifiedKey::from_der(chain, key, provider()).map_err(|error| match error {
-                    rustls::Error::InconsistentKeys(_) => SecretError::Mismatch { name: name() },
-                    error => broken(error.to_string()),
-                })?;
+            let key = provider().key_provider.load_private_key(key);
+            let key = key.map_err(|error| broken(error.to_string()))?;
+            let certified = CertifiedKey::new(chain, key);
+            if !is_pair(&certified).map_err(|error| broken(error.to_string()))? {
+                return Err(SecretError::Mismatch { name: name() });
+            }
             secret.certificate = Some(Arc::new(certified));
         }
         if !pem.trusted_ca.is_empty() {
@@ -164,6 +168,21 @@ impl Secret {
             secret.roots = Some(Arc::new(roots));
         }
         Ok(secret)
+    }
+}
+
+/// Whether the key is the certificate's. webpki reads no certificate of version 1, which
+/// `openssl x509 -req` makes before OpenSSL 3.2.
+fn is_pair(certified: &CertifiedKey) -> Result<bool, rustls::Error> {
+    match certified.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(true),
+        Err(rustls::Error::InconsistentKeys(_)) => Ok(false),
+        Err(unread) => {
+            let leaf = certified.end_entity_cert()?;
+            let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| unread)?;
+            let own = certified.key.public_key();
+            Ok(own.is_none_or(|own| own.as_ref() == leaf.public_key().raw))
+        }
     }
 }
 
@@ -186,4 +205,44 @@ fn system_roots() -> Arc<Roots> {
     static ROOTS: OnceLock<Arc<Roots>> = OnceLock::new();
     let load = || Arc::new(anchors(rustls_native_certs::load_native_certs().certs));
     ROOTS.get_or_init(load).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of version 1, made with `openssl x509 -req`.
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+MIIBCjCBsQIBATAKBggqhkjOPQQDAjANMQswCQYDVQQDDAJjYTAgFw0yNjExMjIw
+MDIxMTRaGA8yMTI2MTAyOTAwMjExNFowFDESMBAGA1UEAwwJYS5leGFtcGxlMFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE2CvLZFZxbKe8JG+KleIuIn9V9KFPz0Kh
+eI6ptDswOtyr/ejD2Y1cuvB3Z2g3YeD5IvDeXyY83fZdv/jlVkQgdzAKBggqhkjO
+PQQDAgNIADBFAiBRsbCYedcleZGgW9gBROLb8k5wN62S0w6/mDoQ2Zwn6wIhAKlD
+3T8Dz2hfJQmzJDaMgWdD5ahBd+DcmHZ2+dp39gGA
+-----END CERTIFICATE-----";
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgxW1OwvmYytjAlrxA
+sfSJt4xYW/zey2yfQZakEInE7lahRANCAATYK8tkVnFsp7wkb4qV4i4if1X0oU/P
+QqF4jqm0OzA63Kv96MPZjVy68HdnaDdh4Pki8N5fJjzd9l2/+OVWRCB3
+-----END PRIVATE KEY-----";
+
+    fn read(key: &str) -> Result<Secret, SecretError> {
+        Secret::read(Arc::new(model::Secret {
+            name: "kubernetes://web".into(),
+            certificate_chain: CERTIFICATE.into(),
+            private_key: key.into(),
+            ..model::Secret::default()
+        }))
+    }
+
+    #[test]
+    fn certificates_of_version_1_are_served() {
+        assert!(read(KEY).expect("a secret").certificate.is_some());
+    }
+
+    #[test]
+    fn another_key_is_refused() {
+        let other = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        assert!(matches!(read(&other), Err(SecretError::Mismatch { .. })));
+    }
 }
