@@ -39,26 +39,21 @@ pub(crate) async fn follow(
                 continue;
             }
             let fetched = timeout(*limit, keys(source)).await;
-            let next = match fetched
+            let (keys, next) = match fetched
                 .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {limit:?}")))
             {
-                Ok(keys) => {
-                    if to
-                        .send(Change::Keys(source.clone(), keys.into()))
-                        .await
-                        .is_err()
-                    {
-                        return;
-                    }
-                    REFRESH
-                }
+                Ok(keys) => (Ok(keys.into()), REFRESH),
                 Err(error) => {
+                    let why = format!("{error:#}");
                     tracing::warn!(
-                        "keys of {source}: {error:#}; until they are there no token of it is valid"
+                        "keys of {source}: {why}; until they are there no token of it is valid"
                     );
-                    RETRY
+                    (Err(why), RETRY)
                 }
             };
+            if to.send(Change::Keys(source.clone(), keys)).await.is_err() {
+                return;
+            }
             due.insert(source.clone(), Instant::now() + next);
         }
         let first = due.values().min().copied();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::{
     body::{Bytes, Incoming},
@@ -25,7 +25,7 @@ pub(crate) const PORT: u16 = 15000;
 /// A pod, on the command line.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct PodArgs {
-    /// The pod: NAME, NAME.NAMESPACE or deploy/NAME, for one of its pods
+    /// The pod: NAME, or deploy/NAME for one of its pods; .NAMESPACE may follow
     pub(crate) pod: String,
     /// Namespace of the pod [default: that of the kubeconfig's context]
     #[arg(short, long)]
@@ -113,7 +113,20 @@ impl PodAdmin {
 
     /// Asks for a page.
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<Response<Incoming>> {
-        let request = Request::get(path)
+        self.ask(Method::GET, path).await
+    }
+
+    /// Changes something; the page that says what is now.
+    pub(crate) async fn post(&mut self, path: &str) -> anyhow::Result<String> {
+        let answer = self.ask(Method::POST, path).await?.into_body();
+        let bytes = answer.collect().await?.to_bytes();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn ask(&mut self, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, format!("localhost:{}", self.port))
             .body(Empty::new())?;
         match self.sender.send_request(request).await {
@@ -160,6 +173,10 @@ pub(crate) async fn find(client: &Client, args: &PodArgs) -> anyhow::Result<(Str
         Some(("pod" | "pods" | "po", name)) => return Ok((namespace, name.to_owned())),
         Some(("deploy" | "deployment" | "deployments", name)) => name,
         Some((kind, _)) => bail!("{kind}/... is not understood: name a pod or deploy/NAME"),
+    };
+    let (name, namespace) = match (own, name.rsplit_once('.')) {
+        (None, Some((name, namespace))) => (name, namespace.to_owned()),
+        _ => (name, namespace),
     };
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
     let deployment = deployments.get_opt(name).await?;

@@ -4,6 +4,7 @@ mod cluster;
 mod dump;
 mod endpoint;
 mod listener;
+mod log;
 mod route;
 mod secret;
 
@@ -39,6 +40,8 @@ enum What {
     /// The certificates of a proxy and the authorities that it trusts
     #[command(visible_aliases = ["secrets", "s"])]
     Secret(Args<secret::Filter>),
+    /// What a proxy logs of itself, and how much: --level debug, or --level rbac:debug,router:info
+    Log(log::Args),
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -80,6 +83,7 @@ pub async fn run(args: ProxyConfigArgs, kubeconfig: &Path) -> anyhow::Result<()>
         What::Cluster(args) => print(args, kubeconfig, DUMP, cluster::list).await,
         What::Listener(args) => print(args, kubeconfig, DUMP, listener::list).await,
         What::Route(args) => print(args, kubeconfig, DUMP, route::list).await,
+        What::Log(args) => log::run(&args, client(kubeconfig).await?).await,
         What::Secret(args) => print(args, kubeconfig, DUMP, secret::list).await,
         What::Endpoint(args) => {
             print(args, kubeconfig, "/clusters?format=json", endpoint::list).await

@@ -145,9 +145,16 @@ impl State {
                 let removed = gone.iter().filter(|key| self.remove(kind, key)).count();
                 self.unlisted.remove(kind) || removed > 0
             }
-            Change::Keys(source, keys) => {
+            Change::Keys(source, Ok(keys)) => {
+                let failed = self.world.jwks_missing.remove(&source).is_some();
                 let before = self.world.jwks.insert(source, keys.clone());
-                before.as_ref() != Some(&keys)
+                failed || before.as_ref() != Some(&keys)
+            }
+            // What was fetched before stays good.
+            Change::Keys(source, Err(_)) if self.world.jwks.contains_key(&source) => false,
+            Change::Keys(source, Err(why)) => {
+                let before = self.world.jwks_missing.insert(source, why.clone());
+                before.as_ref() != Some(&why)
             }
             Change::Absent(kind) => self.unlisted.remove(kind),
         }

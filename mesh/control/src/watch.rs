@@ -65,8 +65,8 @@ pub(crate) enum Change {
     Listing(&'static str),
     /// The list is complete.
     Listed(&'static str),
-    /// The key set of an issuer of tokens, by its address.
-    Keys(String, std::sync::Arc<str>),
+    /// The key set of an issuer of tokens, by its address; or why it cannot be had.
+    Keys(String, Result<std::sync::Arc<str>, String>),
     /// The API server does not know the kind (yet).
     Absent(&'static str),
 }

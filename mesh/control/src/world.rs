@@ -86,6 +86,8 @@ pub struct World {
     pub secrets: Objects<TlsSecret>,
     /// Key sets of issuers of tokens, by the address that rules give.
     pub jwks: BTreeMap<String, Arc<str>>,
+    /// Why there is no key set from an address.
+    pub jwks_missing: BTreeMap<String, String>,
     /// Which tokens are checked.
     pub request_authentications: Objects<Resource<RequestAuthentication>>,
 }

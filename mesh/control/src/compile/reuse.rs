@@ -96,6 +96,7 @@ impl Reuse {
             request_authentications: _,
             secrets: _,
             jwks: _,
+            jwks_missing: _,
         } = old;
         let comparable = Arc::ptr_eq(settings, &new.settings)
             && same(sidecars, &new.sidecars)

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::{
-    Gateway, GatewayRef, Host, Resource, VirtualService, gateway::Server,
+    Gateway, GatewayRef, Host, RequestAuthentication, Resource, VirtualService, gateway::Server,
     virtual_service::Destination,
 };
 
 use super::Message;
 use crate::{
-    compile::{Compiler, oldest_first},
+    compile::{Compiler, keys_of, oldest_first},
     world::{ObjectId, World, id},
 };
 
@@ -37,9 +37,30 @@ pub(crate) fn of_world(compiler: &Compiler) -> BTreeMap<ObjectId, Vec<Message>> 
                 .push(message);
         }
     }
+    for resource in world.request_authentications.values() {
+        let found = messages.entry(id("RequestAuthentication", resource));
+        found.or_default().extend(missing_keys(world, resource));
+    }
     super::rules::look(compiler, &mut messages);
     messages.retain(|_, messages| !messages.is_empty());
     messages
+}
+
+/// Rules whose keys could not be fetched: every token of theirs is refused.
+fn missing_keys(
+    world: &World,
+    resource: &Resource<RequestAuthentication>,
+) -> impl Iterator<Item = Message> {
+    let rules = resource.spec.jwt_rules.iter();
+    let fetched = rules.filter(|rule| rule.jwks.is_empty()).map(keys_of);
+    fetched.filter_map(|source| {
+        let why = world.jwks_missing.get(&source)?;
+        let text = format!(
+            "No keys from {source}: {why}. Until they are there every token is refused; \
+             without the Internet write the key set into jwks instead of jwksUri"
+        );
+        Some(Message::error("DOJO0004", "KeysNotFetched", text))
+    })
 }
 
 fn not_found(what: &str, name: &str) -> Message {
