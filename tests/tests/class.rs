@@ -168,6 +168,25 @@ async fn a_class_from_its_beginning_to_its_end() -> anyhow::Result<()> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "kim-minsu");
     assert!(maps.get_opt("lab-progress").await?.is_none());
     httpbin_is_ready(&client).await?;
+    // Kim's own file knows nothing more either, and says why, once.
+    let begun = texts(&kim.lab(&["show"])?).1;
+    assert!(
+        begun.contains("back to its beginning") && begun.contains("no lab is begun"),
+        "{begun}"
+    );
+    let begun = texts(&kim.lab(&["show"])?).1;
+    assert!(!begun.contains("back to its beginning"), "{begun}");
+
+    // A later student, with another application, does labs one after the other.
+    let later = folder.path().join("later.txt");
+    std::fs::write(&later, "choi\n")?;
+    let (later, to) = (later.to_str().context("UTF-8")?, out.to_str().context("UTF-8")?);
+    let create = ["create", "--apps", "bookinfo", "--roster", later, "--out"];
+    well(&class(&[&create[..], &[to]].concat())?)?;
+    let choi = student(&out, "choi")?;
+    for lab in ["2", "8"] {
+        finishes(&choi, lab).await.with_context(|| lab.to_owned())?;
+    }
     let unknown = class(&["reset", "nobody"])?;
     assert_eq!(unknown.status.code(), Some(4));
 
@@ -301,6 +320,27 @@ async fn progress_is_seen(dojo: &Dojo, kim: &Student, client: &Client) -> anyhow
         texts(&beyond)
     );
     Ok(())
+}
+
+/// The student does a lab from its first step to its last, with the machine's hands.
+async fn finishes(student: &Student, lab: &str) -> anyhow::Result<()> {
+    well(&student.lab(&["start", lab])?)?;
+    loop {
+        let typed = student.lab(&["solve"])?;
+        // The last effect may take longer to show than it waits for.
+        ensure!(
+            matches!(typed.status.code(), Some(0 | 3)),
+            "{:?}",
+            texts(&typed)
+        );
+        eventually("the step passes", SOON, async || {
+            well(&student.lab(&["check"])?).map(drop)
+        })
+        .await?;
+        if well(&student.lab(&["next"])?)?.contains("The lab is done.") {
+            return Ok(());
+        }
+    }
 }
 
 /// A pod of httpbin that is not on its way out is ready in Kim's namespace.
