@@ -10,15 +10,19 @@ use std::{
 };
 
 use anyhow::Context;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Namespace},
+};
 use kube::{
     Api, Client, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 
 use crate::{
     lab::Lab,
+    parse::{ALONE, parse},
     progress::{Progress, write_whole},
 };
 
@@ -28,6 +32,8 @@ pub const HOST: &str = "class.meshdojo.dev/host";
 pub const GATEWAY: &str = "class.meshdojo.dev/gateway";
 /// Annotation: what the instructor has to say.
 pub const MESSAGE: &str = "class.meshdojo.dev/message";
+/// Annotation: when the instructor last put the namespace back to its beginning.
+pub const RESET: &str = "class.meshdojo.dev/reset";
 /// Label of the ConfigMap that holds a student's progress.
 pub const PROGRESS_LABEL: &str = "class.meshdojo.dev/progress";
 /// Its name.
@@ -39,6 +45,8 @@ pub const PROGRESS_KEY: &str = "progress.yaml";
 const FIELD_MANAGER: &str = "meshdojo-lab";
 /// A cluster that is slow or away must not keep a student from reading.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// So long what the instructor has installed may take to serve.
+const INSTALLING: Duration = Duration::from_secs(60);
 /// How labs point kubectl at the embedded cluster.
 const OWN_CLUSTER: &str = "export KUBECONFIG=$(meshdojo kubeconfig)";
 /// Domains of the labs' own hosts, which become a student's.
@@ -57,6 +65,8 @@ pub struct Class {
     pub gateway: String,
     /// What the instructor says to everybody.
     pub message: Option<String>,
+    /// Another one after each reset, and in each class: the progress of an earlier one is over.
+    pub beginning: String,
 }
 
 impl Class {
@@ -70,6 +80,11 @@ impl Class {
             gateway: gateway.unwrap_or_else(|| format!("http://{host}")),
             host: host.clone(),
             message: annotations.get(MESSAGE).filter(|m| !m.is_empty()).cloned(),
+            beginning: [namespace.uid(), annotations.get(RESET).cloned()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("/"),
         })
     }
 
@@ -93,22 +108,59 @@ impl Class {
     /// A text of the labs for this student: the namespace in the place of `default`, the student's host where the labs
     /// take any, and below it those that they name. The cluster and its kubeconfig are there already.
     pub fn render(&self, text: &str) -> String {
+        let mut inside = false;
         let mut text: String = text
             .split_inclusive('\n')
             .map(|line| match line.trim_end() {
-                OWN_CLUSTER => "# the cluster is your class's\n",
-                up if up == "meshdojo up" || up.starts_with("meshdojo up ") => {
-                    "# what runs here is your instructor's matter\n"
+                OWN_CLUSTER => "# the cluster is your class's\n".into(),
+                create if create.starts_with("kubectl create namespace ") => {
+                    "# your namespace is there already\n".into()
                 }
-                _ => line,
+                label if label.starts_with("kubectl label namespace ") => {
+                    "# and has its label\n".into()
+                }
+                up if up == "meshdojo up" || (up.starts_with("meshdojo up ") && !inside) => {
+                    "# what runs here is your instructor's matter\n".into()
+                }
+                // Within a lab it brings the application's way in back.
+                up if up.starts_with("meshdojo up ") => {
+                    let app = &up["meshdojo up ".len()..];
+                    format!("kubectl apply -f ../../../k8s/apps/{app}/gateway.yaml\n")
+                }
+                into if into.starts_with("cd labs/book/") => {
+                    inside = true;
+                    line.into()
+                }
+                _ => line.into(),
             })
             .collect();
         text = text
+            .replace(" -A\n", "\n")
+            .replace(" -A\"", "\"")
             .replace(".default.svc", &format!(".{}.svc", self.namespace))
             .replace("ns/default/", &format!("ns/{}/", self.namespace))
-            .replace("hosts: [\"*\"]", &format!("hosts: [{}]", self.host));
+            .replace(
+                "hosts: [\"*\"]",
+                &format!("hosts: [{0}, \"*.{0}\"]", self.host),
+            );
         for domain in LAB_DOMAINS {
             text = text.replace(domain, &format!("{domain}.{}", self.host));
+        }
+        text
+    }
+
+    /// A text of a lab whose namespaces `own` are the student's, which its introduction says.
+    fn render_lab(&self, text: &str, own: &[String]) -> String {
+        let mut text = text.to_owned();
+        for name in own {
+            let said = format!(
+                "\n---\n\n> {name} → {}: in a class this namespace of the lab is your own. 수업에서는 이 실습의 네임스페이스가 자신의 것입니다.\n",
+                self.namespace
+            );
+            text = text.replace(name, &self.namespace);
+            if text.starts_with("---\n") {
+                text = text.replacen("\n---\n", &said, 1);
+            }
         }
         text
     }
@@ -124,13 +176,64 @@ impl Class {
                 let relative = file.strip_prefix(root).with_context(told)?;
                 let to = folder.join(relative);
                 match String::from_utf8(std::fs::read(&file).with_context(told)?) {
-                    Ok(text) => write_if_new(&to, self.render(&text).as_bytes())?,
+                    Ok(text) => {
+                        let own = own_of(&file);
+                        let text = self.render_lab(&without_alone(&text), &own);
+                        write_if_new(&to, self.render(&text).as_bytes())?;
+                    }
                     Err(picture) => write_if_new(&to, picture.as_bytes())?,
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Which namespaces of the lab that a file belongs to are the student's own.
+fn own_of(file: &Path) -> Vec<String> {
+    let script = file.with_file_name("README.md");
+    let text = std::fs::read_to_string(&script).unwrap_or_default();
+    parse(&script, &text).map_or(Vec::new(), |lab| lab.front.own)
+}
+
+/// A text without the blocks that are for a cluster of one's own.
+fn without_alone(text: &str) -> String {
+    let mut kept = String::new();
+    let mut inside = false;
+    for line in text.split_inclusive('\n') {
+        let fence = line.trim_end().strip_prefix("```");
+        let begins = fence.is_some_and(|info| info.split(' ').nth(1) == Some(ALONE));
+        if !inside && !begins {
+            kept.push_str(line);
+        }
+        inside = begins || (inside && fence.is_none());
+    }
+    kept
+}
+
+/// Waits until what the instructor has installed serves; `false` when it does not in a minute.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub async fn applications_serve(client: &Client, class: &Class) -> anyhow::Result<bool> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), &class.namespace);
+    let end = tokio::time::Instant::now() + INSTALLING;
+    loop {
+        let all = api.list(&ListParams::default()).await?;
+        if all.iter().all(serves) {
+            return Ok(true);
+        }
+        if tokio::time::Instant::now() > end {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+fn serves(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    let ready = deployment.status.as_ref().and_then(|s| s.ready_replicas);
+    ready.unwrap_or(0) >= wanted.unwrap_or(1)
 }
 
 /// The files below a folder; none when it is not there.
@@ -248,17 +351,41 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_and_another_class_are_beginnings() {
+        let beginning = |uid: &str, reset: Option<&str>| {
+            let mut annotations = json!({ HOST: "kim.localhost" });
+            if let Some(reset) = reset {
+                annotations[RESET] = json!(reset);
+            }
+            let namespace = json!({ "metadata": { "name": "kim", "uid": uid, "annotations": annotations } });
+            Class::of(&serde_json::from_value(namespace).unwrap()).unwrap().beginning
+        };
+        assert_eq!(beginning("1", None), "1");
+        assert_eq!(beginning("1", Some("now")), "1/now");
+        assert_ne!(beginning("2", Some("now")), beginning("1", Some("now")));
+    }
+
+    #[test]
     fn labs_are_rendered_for_the_students_namespace_and_host() {
         let text = "hosts: [\"*\"]\nhost: a.default.svc.cluster.local\nprincipals: [cluster.local/ns/default/sa/x]\n\
                     hosts: [fleet.example.com, next.fleet.example.com]\nthis is the default\n";
         assert_eq!(
             kim().render(text),
-            "hosts: [kim.localhost]\nhost: a.kim.svc.cluster.local\nprincipals: [cluster.local/ns/kim/sa/x]\n\
+            "hosts: [kim.localhost, \"*.kim.localhost\"]\nhost: a.kim.svc.cluster.local\nprincipals: [cluster.local/ns/kim/sa/x]\n\
              hosts: [fleet.example.com.kim.localhost, next.fleet.example.com.kim.localhost]\nthis is the default\n"
         );
         assert_eq!(
-            kim().render("meshdojo up httpbin\nexport KUBECONFIG=$(meshdojo kubeconfig)\ncd a\n  - meshdojo up\n"),
-            "# what runs here is your instructor's matter\n# the cluster is your class's\ncd a\n  - meshdojo up\n"
+            kim().render("meshdojo up httpbin\nexport KUBECONFIG=$(meshdojo kubeconfig)\ncd labs/book/a\n  - meshdojo up\nmeshdojo up httpbin\n"),
+            "# what runs here is your instructor's matter\n# the cluster is your class's\ncd labs/book/a\n  - meshdojo up\n\
+             kubectl apply -f ../../../k8s/apps/httpbin/gateway.yaml\n"
+        );
+        let lab = "---\nown: [tutorial]\n---\n\n```sh\nkubectl create namespace tutorial\nkubectl get pa -A\n```\n\
+                   ```sh alone\nkubectl delete namespace tutorial\n```\n```check alone\n- a\n```\nend\n";
+        let lab = kim().render(&kim().render_lab(&without_alone(lab), &["tutorial".into()]));
+        assert!(lab.contains("> tutorial → kim: "), "{lab}");
+        assert!(
+            lab.ends_with("```sh\n# your namespace is there already\nkubectl get pa\n```\nend\n"),
+            "{lab}"
         );
         let (root, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let lab = root.path().join("labs/book/01-a");

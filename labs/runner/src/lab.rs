@@ -54,6 +54,9 @@ pub struct Front {
     /// Where the lab works: these namespaces are put back by `reset`.
     #[serde(default = "default_namespace")]
     pub namespaces: Vec<String>,
+    /// Of these, those in whose place a student of a class has the own namespace, too.
+    #[serde(default)]
+    pub own: Vec<String>,
     /// Which steps of the well-known courses each step does, by the step's number; see `SOURCES.md`.
     #[serde(default)]
     pub source: BTreeMap<usize, Vec<String>>,

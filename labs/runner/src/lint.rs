@@ -69,6 +69,7 @@ fn languages(english: &Lab, korean: &Lab, mistakes: &mut Vec<Mistake>) {
             "namespaces",
             english.front.namespaces == korean.front.namespaces,
         ),
+        ("own", english.front.own == korean.front.own),
         (
             "learn",
             english.front.learn.len() == korean.front.learn.len(),

@@ -67,6 +67,9 @@ pub fn parse(file: &Path, text: &str) -> Result<Lab, Vec<Mistake>> {
     }
 }
 
+/// Attribute of blocks for a cluster of one's own: in a class they are left out.
+pub(crate) const ALONE: &str = "alone";
+
 /// A fenced block.
 struct Fenced {
     /// First word of the info string.
@@ -380,11 +383,11 @@ impl Reading<'_> {
     }
 
     fn typed(&mut self, block: &Fenced, section: &mut Section) {
-        if !matches!(block.attribute.as_str(), "" | "fails") {
+        if !matches!(block.attribute.as_str(), "" | "fails" | ALONE) {
             self.mistake(
                 block.line - 1,
                 format!(
-                    "`sh {}`: only `sh` and `sh fails` are known",
+                    "`sh {}`: only `sh`, `sh fails` and `sh alone` are known",
                     block.attribute
                 ),
             );

@@ -12,6 +12,9 @@ use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+/// How the names of files end that hold the state at a step's start.
+const START: &str = ".start.json";
+
 /// All labs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -20,6 +23,9 @@ pub struct Progress {
     /// By lab.
     #[serde(default)]
     pub labs: BTreeMap<String, LabProgress>,
+    /// In a class: since which beginning of the student's namespace this counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beginning: Option<String>,
 }
 
 /// One lab.
@@ -78,7 +84,7 @@ impl Keeper {
 
     /// Where the state at a step's start is kept.
     pub fn snapshot(&self, lab: &str) -> PathBuf {
-        self.folder.join(format!("{lab}.start.json"))
+        self.folder.join(format!("{lab}{START}"))
     }
 
     /// What is known; nothing yet when there is no file.
@@ -97,6 +103,35 @@ impl Keeper {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Progress::default()),
             Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
         }
+    }
+
+    /// Keeps progress since a beginning of a student's namespace: what was kept of an earlier one is
+    /// dropped. Whether there was any.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn begin(&self, beginning: &str) -> anyhow::Result<bool> {
+        let before = self.read()?.beginning;
+        if before.as_deref() == Some(beginning) {
+            return Ok(false);
+        }
+        self.change(|progress| {
+            if progress.beginning.is_some() {
+                *progress = Progress::default();
+            }
+            progress.beginning = Some(beginning.to_owned());
+        })?;
+        if before.is_none() {
+            return Ok(false);
+        }
+        for entry in fs::read_dir(&self.folder)? {
+            let file = entry?.path();
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(START) {
+                fs::remove_file(&file).with_context(|| format!("deleting {}", file.display()))?;
+            }
+        }
+        Ok(true)
     }
 
     /// Changes what is kept. Two terminals take turns: neither loses what the other wrote.
@@ -204,6 +239,29 @@ mod tests {
         fs::write(keeper.file(), "current: [").unwrap();
         let error = format!("{:#}", keeper.read().unwrap_err());
         assert!(error.contains("move it away"), "{error}");
+    }
+
+    #[test]
+    fn another_beginning_drops_what_was_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = Keeper::new(folder.path());
+        let work = || {
+            fs::write(keeper.snapshot("a.1"), "{}").unwrap();
+            keeper
+                .change(|progress| progress.current = Some("a".into()))
+                .unwrap();
+        };
+        work();
+        // What was begun before there were beginnings stays.
+        assert!(!keeper.begin("1").unwrap());
+        assert!(!keeper.begin("1").unwrap());
+        assert_eq!(keeper.read().unwrap().current.as_deref(), Some("a"));
+        assert!(keeper.begin("1/now").unwrap());
+        assert_eq!(keeper.read().unwrap().current, None);
+        assert!(!keeper.snapshot("a.1").exists());
+        work();
+        assert!(!keeper.begin("1/now").unwrap());
+        assert!(keeper.snapshot("a.1").exists());
     }
 
     #[test]

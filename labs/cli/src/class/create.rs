@@ -141,6 +141,7 @@ fn place(student: &Student, domain: &str, gateway: &str) -> Class {
         gateway: format!("{scheme}://{host}{port}"),
         host,
         message: None,
+        beginning: String::new(),
     }
 }
 

@@ -1,6 +1,10 @@
 //! `class status` and `class export`: how far the students are, from the progress that their labs keep in the cluster.
 
-use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
 use anyhow::Context;
 use futures::{FutureExt, StreamExt};
@@ -14,6 +18,7 @@ use kube::{
 use lab_runner::{
     class::{PROGRESS_KEY, PROGRESS_LABEL, PROGRESS_NAME},
     progress::Progress,
+    terminal::{Mode, Terminal},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -163,18 +168,15 @@ pub(super) async fn watch(connection: &Connection, output: Output) -> anyhow::Re
         .default_backoff()
         .touched_objects()
         .boxed();
-    let clear = std::io::stdout().is_terminal() && output == Output::Text;
+    let screen = (std::io::stdout().is_terminal() && output == Output::Text)
+        .then(Screen::take)
+        .transpose()?;
     loop {
         let text = printed(&rows(connection).await?, output)?;
-        // To the top, over what is there, and away with the rest.
-        let (top, rest) = if clear {
-            ("\x1b[H", "\x1b[J")
-        } else {
-            ("", "")
-        };
-        let end_of_line = if clear { "\x1b[K\n" } else { "\n" };
-        let text = text.replace('\n', end_of_line);
-        lab_runner::say::line(format!("{top}{text}{rest}"))?;
+        match &screen {
+            Some(screen) => screen.show(&text)?,
+            None => lab_runner::say::line(text)?,
+        }
         tokio::select! {
             _ = changes.next() => {
                 tokio::time::sleep(SETTLE).await;
@@ -184,6 +186,52 @@ pub(super) async fn watch(connection: &Connection, output: Output) -> anyhow::Re
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
+}
+
+/// The whole terminal for a table, and back to what was there before.
+struct Screen(Option<Terminal>);
+
+impl Screen {
+    fn take() -> anyhow::Result<Self> {
+        // Another screen, no cursor, and lines end at the right edge instead of going on below.
+        write("\x1b[?1049h\x1b[?25l\x1b[?7l")?;
+        Ok(Self(Terminal::take(Mode::Keys)?))
+    }
+
+    fn show(&self, table: &str) -> anyhow::Result<()> {
+        let size = self.0.as_ref().and_then(Terminal::size);
+        let rows = size.map_or(usize::MAX, |(_, rows)| rows.into());
+        // Over what is there, and away with the rest.
+        let table = fitting(table, rows).replace('\n', "\x1b[K\r\n");
+        write(&format!("\x1b[H{table}\x1b[J"))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // The terminal may have gone.
+        let _ = write("\x1b[?7h\x1b[?25h\x1b[?1049l");
+    }
+}
+
+fn write(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// As many lines of a table as `rows` hold; the last one says how many are missing.
+fn fitting(table: &str, rows: usize) -> String {
+    let lines: Vec<&str> = table.trim_end().lines().collect();
+    if lines.len() <= rows {
+        return lines.join("\n");
+    }
+    let shown = rows.saturating_sub(1);
+    let missing = lines.len() - shown;
+    let shown = lines[..shown].iter().copied();
+    let last = format!("... and {missing} more: meshdojo class status");
+    let lines: Vec<&str> = shown.chain([&*last]).collect();
+    lines.join("\n")
 }
 
 pub(super) async fn export(connection: &Connection, format: Format) -> anyhow::Result<()> {
@@ -251,6 +299,16 @@ mod tests {
 
     fn map(data: serde_json::Value) -> ConfigMap {
         serde_json::from_value(json!({ "data": data })).unwrap()
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let table = "HEAD\na\nb\nc\n";
+        assert_eq!(fitting(table, 4), "HEAD\na\nb\nc");
+        assert_eq!(
+            fitting(table, 3),
+            "HEAD\na\n... and 2 more: meshdojo class status"
+        );
     }
 
     fn now() -> Timestamp {

@@ -268,6 +268,7 @@ mod tests {
             host: "kim.class.test".into(),
             gateway: "http://kim.class.test".into(),
             message: None,
+            beginning: String::new(),
         };
         (student, class)
     }

@@ -4,9 +4,12 @@ use anyhow::Context;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+    },
 };
-use lab_runner::class::Class;
+use lab_runner::class::{Class, RESET};
+use serde_json::json;
 
 use super::{
     Connection, create,
@@ -65,6 +68,9 @@ pub(super) async fn run(connection: &Connection, users: &[String]) -> anyhow::Re
         .filter(|student| users.is_empty() || users.contains(&student.name_any()));
     for student in chosen {
         let name = student.name_any();
+        begin_anew(connection, &name)
+            .await
+            .with_context(|| format!("student {name}"))?;
         let count = empty(connection, &name)
             .await
             .with_context(|| format!("student {name}"))?;
@@ -75,6 +81,16 @@ pub(super) async fn run(connection: &Connection, users: &[String]) -> anyhow::Re
         println!("{name}: {count} objects deleted");
     }
     Ok(())
+}
+
+/// Tells the student's program that the progress it has kept is over.
+async fn begin_anew(connection: &Connection, namespace: &str) -> kube::Result<()> {
+    let api: Api<Namespace> = Api::all(connection.client.clone());
+    let now = jiff::Timestamp::now().to_string();
+    let patch = json!({ "metadata": { "annotations": { RESET: now } } });
+    api.patch(namespace, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .map(drop)
 }
 
 /// The applications that were installed for a student.
@@ -124,8 +140,6 @@ fn is_students(kind: &str, object: &DynamicObject) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

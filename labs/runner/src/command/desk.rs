@@ -69,6 +69,15 @@ impl Desk {
             namespace: Some(class.namespace.clone()),
         };
         self.keeper = Keeper::new(&place);
+        if self.keeper.begin(&class.beginning)? {
+            eprintln!(
+                "*** {}",
+                self.language.pick(
+                    "your instructor has put your namespace back to its beginning, and so your progress",
+                    "강사가 네임스페이스를 처음 상태로 되돌렸으므로 진도도 처음부터 시작합니다"
+                )
+            );
+        }
         self.class = Some(class);
         Ok(())
     }

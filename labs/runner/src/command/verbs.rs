@@ -12,6 +12,7 @@ use super::{
 use crate::{
     attempt::{attempt, passed},
     check::Check,
+    class,
     cluster::Cluster,
     diagnose,
     judge::Verdict,
@@ -141,6 +142,17 @@ async fn set_up(desk: &Desk, lab: &Lab) -> anyhow::Result<()> {
         return Ok(());
     }
     let cluster = desk.cluster().await?;
+    if let Some(class) = &desk.class
+        && !class::applications_serve(&cluster.client, class).await?
+    {
+        eprintln!(
+            "meshdojo: {}",
+            desk.language.pick(
+                "not all of your applications serve yet: kubectl get pods",
+                "아직 준비되지 않은 애플리케이션이 있습니다: kubectl get pods"
+            )
+        );
+    }
     let mut shell = desk.shell(&cluster.gateway)?;
     for typed in &lab.setup.typed {
         let text: String = typed

@@ -62,7 +62,7 @@ fn mistakes_are_told_with_their_line() {
         (
             "## 1. Do it\n\n```sh sometimes\nls\n```\n",
             12,
-            "only `sh` and `sh fails`",
+            "only `sh`, `sh fails`",
         ),
         ("## 1. Do it\n\n```sh\nls\n", 12, "not closed"),
         (
