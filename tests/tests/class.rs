@@ -180,7 +180,10 @@ async fn a_class_from_its_beginning_to_its_end() -> anyhow::Result<()> {
     // A later student, with another application, does labs one after the other.
     let later = folder.path().join("later.txt");
     std::fs::write(&later, "choi\n")?;
-    let (later, to) = (later.to_str().context("UTF-8")?, out.to_str().context("UTF-8")?);
+    let (later, to) = (
+        later.to_str().context("UTF-8")?,
+        out.to_str().context("UTF-8")?,
+    );
     let create = ["create", "--apps", "bookinfo", "--roster", later, "--out"];
     well(&class(&[&create[..], &[to]].concat())?)?;
     let choi = student(&out, "choi")?;

@@ -161,7 +161,8 @@ async fn peers(student: &Student) -> anyhow::Result<()> {
     student.kubectl("delete peerauthentication default -n foo")?;
     student.kubectl("delete peerauthentication default -n istio-system")?;
     // The agent's pages are on the pod's localhost, as on a real cluster.
-    let metrics = "exec -n foo deploy/httpbin -c istio-proxy -- curl -s localhost:15020/stats/prometheus";
+    let metrics =
+        "exec -n foo deploy/httpbin -c istio-proxy -- curl -s localhost:15020/stats/prometheus";
     ensure!(student.kubectl(metrics)?.contains("istio_requests_total"));
     Ok(())
 }
@@ -309,7 +310,10 @@ async fn addresses_at_the_gateway(student: &Student) -> anyhow::Result<()> {
     let log = student.kubectl("logs -n istio-system deploy/istio-ingressgateway")?;
     let line = log.lines().rfind(|line| line.contains("remoteIP"));
     let line = line.with_context(|| log.clone())?;
-    let address = line.split(',').nth(2).and_then(|part| part.split(':').nth(1));
+    let address = line
+        .split(',')
+        .nth(2)
+        .and_then(|part| part.split(':').nth(1));
     let address = address.with_context(|| line.to_owned())?.trim();
     student.apply("istio-system", &policy("ALLOW", &["1.2.3.4", address]))?;
     answers(200).await?;

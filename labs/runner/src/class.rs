@@ -357,8 +357,11 @@ mod tests {
             if let Some(reset) = reset {
                 annotations[RESET] = json!(reset);
             }
-            let namespace = json!({ "metadata": { "name": "kim", "uid": uid, "annotations": annotations } });
-            Class::of(&serde_json::from_value(namespace).unwrap()).unwrap().beginning
+            let namespace =
+                json!({ "metadata": { "name": "kim", "uid": uid, "annotations": annotations } });
+            Class::of(&serde_json::from_value(namespace).unwrap())
+                .unwrap()
+                .beginning
         };
         assert_eq!(beginning("1", None), "1");
         assert_eq!(beginning("1", Some("now")), "1/now");

@@ -8,6 +8,7 @@ mod endpoint;
 mod entry;
 mod ext_authz;
 mod pod;
+mod port;
 mod secret;
 mod service;
 mod settings;

@@ -62,9 +62,7 @@ impl Gate {
             Verdict::Denied(policy) => Err(denied(policy)),
         }
     }
-}
 
-impl Gate {
     /// What Envoy's filter logs of a request where its level is `debug`: who asks, and what policies on
     /// trial would do. The places of the fields are what scripts cut them out by.
     fn say(&self, of: &Attributes<'_>) {
@@ -79,12 +77,19 @@ impl Gate {
             of.source,
             of.remote,
             of.destination,
-            if of.principal.is_empty() { "none" } else { of.principal },
+            if of.principal.is_empty() {
+                "none"
+            } else {
+                of.principal
+            },
             http.map_or("", |http| http.method),
             http.map_or("", |http| http.path),
         );
         for (verdict, policy) in self.rbac.on_trial(of) {
-            tracing::debug!("shadow {verdict}, matched policy {}", policy.unwrap_or("none"));
+            tracing::debug!(
+                "shadow {verdict}, matched policy {}",
+                policy.unwrap_or("none")
+            );
         }
     }
 }

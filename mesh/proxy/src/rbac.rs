@@ -170,11 +170,25 @@ impl Rbac {
     ) -> impl Iterator<Item = (&'static str, Option<&'a str>)> {
         let deny = self.shadow_deny.as_ref().map(|shadow| {
             let policy = shadow.first(of);
-            (if policy.is_some() { "denied" } else { "allowed" }, policy)
+            (
+                if policy.is_some() {
+                    "denied"
+                } else {
+                    "allowed"
+                },
+                policy,
+            )
         });
         let allow = self.shadow_allow.as_ref().map(|shadow| {
             let policy = shadow.first(of);
-            (if policy.is_some() { "allowed" } else { "denied" }, policy)
+            (
+                if policy.is_some() {
+                    "allowed"
+                } else {
+                    "denied"
+                },
+                policy,
+            )
         });
         deny.into_iter().chain(allow)
     }

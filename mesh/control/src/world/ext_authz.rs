@@ -34,6 +34,7 @@ pub struct ExtAuthzProvider {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Http {
     service: String,
+    #[serde(deserialize_with = "super::port::number_or_text")]
     port: u16,
     timeout: Option<mesh_api::Duration>,
     path_prefix: String,

@@ -125,6 +125,7 @@ struct DefaultProviders {
 #[serde(rename_all = "camelCase", default)]
 struct Collector {
     service: String,
+    #[serde(deserialize_with = "super::port::number_or_text")]
     port: u16,
     path: String,
     http: Option<CollectorHttp>,
