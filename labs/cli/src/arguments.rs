@@ -18,11 +18,18 @@ pub struct Arguments {
 
 impl Arguments {
     /// The command line of this process. Called by the name of a tool (`fortio`, `siege`, `http`), the
-    /// program is that tool; called `kubectl`, it is `meshdojo kubectl`.
+    /// program is that tool; called `kubectl`, `helm` or `istioctl`, it is that verb.
     pub fn parse_as_called() -> Command {
         let argv: Vec<String> = std::env::args_os()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
+        let words = || argv.iter().skip(1).cloned().collect();
+        if is_called(&argv, "helm") {
+            return Command::Helm { words: words() };
+        }
+        if is_called(&argv, "istioctl") {
+            return Command::Istioctl { words: words() };
+        }
         if is_called(&argv, kubectl::NAME) {
             return Command::Kubectl(Box::new(kubectl::AsKubectl::parse().line));
         }
@@ -88,6 +95,20 @@ pub enum Command {
     Tool(dojo_tools::Command),
     /// Make certificates for the labs, from an authority beside them
     Certs(mesh_control::certs::CertsArgs),
+    /// What Helm would install, and where it is already
+    #[command(hide = true)]
+    Helm {
+        /// Helm's words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// The verbs of istioctl, which are these; and where that is which it would install
+    #[command(hide = true)]
+    Istioctl {
+        /// The words of istioctl
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Print the version
     Version,
     /// Print a completion script for a shell

@@ -24,6 +24,7 @@ mod cluster;
 mod down;
 mod exit;
 mod home;
+mod installed;
 mod kubeconfig;
 mod kubectl;
 mod manifests;
@@ -36,11 +37,15 @@ mod wait;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use dojo_tools::shell::Shell;
 
 fn main() -> ExitCode {
-    let finished = match Arguments::parse_as_called() {
+    carry_out(Arguments::parse_as_called()).unwrap_or_else(|error| exit::report(&error))
+}
+
+fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Tool(tool) => block_on(async { Ok(tool.run().await) }),
         Command::Load(load) => block_on(async { Ok(load.run(&Shell::process()).await) }),
         Command::Lab(lab) => {
@@ -58,9 +63,16 @@ fn main() -> ExitCode {
             let kubeconfig = lab_place(&home).kubeconfig;
             block_on(mesh_control::analyze::run(args, &kubeconfig))
         }),
+        Command::Helm { words } => Ok(installed::say(installed::helm(&words))),
+        Command::Istioctl { words } => match installed::istioctl(&words) {
+            Some(answer) => Ok(installed::say(answer)),
+            None => {
+                let own = ["istioctl".to_owned()].into_iter().chain(words);
+                carry_out(Arguments::parse_from(own).command)
+            }
+        },
         command => run(command).map(|()| ExitCode::SUCCESS),
-    };
-    finished.unwrap_or_else(|error| exit::report(&error))
+    }
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -106,6 +118,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         | Command::Lab(_)
         | Command::Class(_)
         | Command::Kubectl(_)
+        | Command::Helm { .. }
+        | Command::Istioctl { .. }
         | Command::Analyze(_) => {
             unreachable!("main runs them for their exit codes")
         }
