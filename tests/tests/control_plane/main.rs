@@ -56,13 +56,22 @@ fn mistake(name: &str) -> String {
     )
 }
 
-/// Makes a mistake and waits until its status tells of it.
+/// The events about an object of this name.
+fn events_about(kubectl: &Kubectl<'_>, name: &str) -> anyhow::Result<Vec<Value>> {
+    let events = kubectl.get("events")?;
+    let events = events["items"].as_array().context("a list")?.iter();
+    let about = |event: &&Value| event["involvedObject"]["name"] == name;
+    Ok(events.filter(about).cloned().collect())
+}
+
+/// Makes a mistake and waits until its status and an event tell of it.
 async fn is_reported(kubectl: &Kubectl<'_>, name: &str) -> anyhow::Result<()> {
     kubectl.apply(&mistake(name))?;
     eventually("a status", SOON, async || {
         let object = kubectl.get(&format!("virtualservice {name}"))?;
         let said = object["status"]["validationMessages"].to_string();
         ensure!(said.contains(&format!("nobody-{name}")), "{said}");
+        ensure!(!events_about(kubectl, name)?.is_empty(), "no event");
         Ok(())
     })
     .await
@@ -121,10 +130,7 @@ async fn no_page_is_lost() -> anyhow::Result<()> {
 
     // Each mistake was told once: neither by both copies, nor again by the next leader.
     for name in ["first", "second"] {
-        let events = kubectl.get("events")?;
-        let about = |event: &&Value| event["involvedObject"]["name"] == name;
-        let events = events["items"].as_array().context("a list")?;
-        let told: Vec<&Value> = events.iter().filter(about).collect();
+        let told = events_about(&kubectl, name)?;
         ensure!(told.len() == 1, "about {name}: {told:?}");
     }
 
