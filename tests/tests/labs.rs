@@ -7,7 +7,7 @@ use std::{
 };
 
 use dojo_tests::{
-    dojo::{binary, root},
+    dojo::{Dojo, binary, root},
     kubectl,
 };
 use lab_runner::{book::Book, lab::Front, language::Language, lint::lint};
@@ -50,6 +50,31 @@ fn every_lab_passes_as_written() {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// On a cluster that is there already they go one after the other, typed to the context that was named, and leave nothing.
+#[test]
+fn labs_pass_on_a_given_cluster() -> anyhow::Result<()> {
+    if !kubectl::available() {
+        return Ok(());
+    }
+    let dojo = Dojo::up(&["none"])?;
+    let context = kubectl::ok(&dojo.kubeconfig(), &["config", "current-context"], "")?;
+    let file = dojo.folder().join("without-a-current-context");
+    std::fs::copy(dojo.kubeconfig(), &file)?;
+    kubectl::ok(&file, &["config", "unset", "current-context"], "")?;
+    let output = Command::new(binary())
+        .args(["lab", "test", "2", "9", "--lang", "en", "--context"])
+        .args([context.trim(), "--book"])
+        .arg(root().join("labs/book"))
+        .env("KUBECONFIG", file)
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    anyhow::ensure!(output.status.success(), "{told}{output:?}");
+    let kinds = "deployments,virtualservices,destinationrules,gateways.networking.istio.io";
+    let left = kubectl::ok(&dojo.kubeconfig(), &["get", kinds, "-o", "name"], "")?;
+    anyhow::ensure!(left.trim().is_empty(), "{left}");
+    Ok(())
 }
 
 /// The fenced blocks of a text: language and content.

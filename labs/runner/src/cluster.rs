@@ -1,8 +1,11 @@
 //! The cluster that is judged: a Kubernetes API and the address of its ingress gateway.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
+use std::{
+    collections::BTreeMap, fs::OpenOptions, io::Write as _, net::Ipv4Addr,
+    os::unix::fs::OpenOptionsExt as _, path::Path,
+};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
@@ -142,6 +145,26 @@ pub async fn client(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow:
         config.proxy_url = None;
     }
     Ok(Client::try_from(config)?)
+}
+
+/// Writes the user's kubeconfig with this context as the current one, for commands that are not told which.
+///
+/// # Errors
+/// When there is no such context, or the file cannot be written.
+pub fn write_kubeconfig(context: &str, file: &Path) -> anyhow::Result<()> {
+    let mut config = Kubeconfig::read().context("no kubeconfig: set KUBECONFIG")?;
+    ensure!(
+        config.contexts.iter().any(|known| known.name == context),
+        "the kubeconfig has no context {context:?}"
+    );
+    config.current_context = Some(context.to_owned());
+    // Credentials are in it.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)?;
+    Ok(file.write_all(serde_norway::to_string(&config)?.as_bytes())?)
 }
 
 /// Where the embedded cluster puts the loopback of a pod with a door: its pod range is 127.N.0, its loopbacks are

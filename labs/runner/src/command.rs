@@ -80,7 +80,7 @@ enum Verb {
         /// Its number
         step: usize,
     },
-    /// Type labs as written, each on a fresh cluster, and hold their checks against it
+    /// Type labs as written, each on a fresh cluster or with --context all on that one, and hold their checks against it
     Test {
         /// Which [default: the current one]
         labs: Vec<String>,

@@ -1,5 +1,5 @@
-//! `meshdojo lab test`: types labs as written, each on a fresh cluster, and holds every check against the cluster
-//! before and after its step.
+//! `meshdojo lab test`: types labs as written, each on a fresh cluster or all on a given one, and holds every check
+//! against the cluster before and after its step.
 
 use std::{
     net::TcpListener,
@@ -18,16 +18,31 @@ use crate::{
     book::Book,
     cluster::Cluster,
     judge::Verdict,
-    lab::{Lab, Step},
+    lab::{Lab, Step, Typed},
     language::Language,
     say,
-    type_in::Shell,
+    snapshot::Snapshot,
+    type_in::{Given, Shell},
 };
 
 /// How long the last effect of a step may take to show.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// From the gateway's HTTP port to its HTTPS port.
 const HTTPS_OFFSET: u16 = 363;
+
+/// Where labs are tested.
+#[derive(Clone, Debug)]
+pub enum Stages {
+    /// Each on an embedded cluster of its own.
+    Own,
+    /// One after the other on the cluster of a context, which is put back as it was after each.
+    Given {
+        /// Of the user's kubeconfig.
+        context: String,
+        /// Address of the ingress gateway, where its Service does not tell.
+        gateway: Option<String>,
+    },
+}
 
 /// How a lab went.
 pub struct Rehearsal {
@@ -47,6 +62,7 @@ pub struct Rehearsal {
 /// Those of `told`.
 pub async fn rehearse_all(
     book: &Book,
+    stages: Stages,
     labs: Vec<Lab>,
     at_a_time: usize,
     language: Language,
@@ -57,8 +73,8 @@ pub async fn rehearse_all(
     let mut done = std::pin::pin!(
         stream::iter(labs)
             .map(|lab| {
-                let book = book.clone();
-                async move { rehearse(&book, &lab, language, own_kubectl).await }
+                let (book, stages) = (book.clone(), stages.clone());
+                async move { rehearse(&book, &stages, &lab, language, own_kubectl).await }
             })
             .buffer_unordered(at_a_time.max(1))
     );
@@ -71,10 +87,22 @@ pub async fn rehearse_all(
 }
 
 /// Tests one lab.
-pub async fn rehearse(book: &Book, lab: &Lab, language: Language, own_kubectl: bool) -> Rehearsal {
+async fn rehearse(
+    book: &Book,
+    stages: &Stages,
+    lab: &Lab,
+    language: Language,
+    own_kubectl: bool,
+) -> Rehearsal {
     let begun = Instant::now();
     let mut lines = Vec::new();
-    let error = match Stage::set(book, lab, own_kubectl).await {
+    let stage = match stages {
+        Stages::Own => Stage::own(book, lab, own_kubectl).await,
+        Stages::Given { context, gateway } => {
+            Stage::given(book, lab, own_kubectl, context, gateway.as_deref()).await
+        }
+    };
+    let error = match stage {
         Ok(stage) => {
             let played = play(lab, &stage, language, &mut lines).await;
             let struck = stage.strike().await;
@@ -90,93 +118,161 @@ pub async fn rehearse(book: &Book, lab: &Lab, language: Language, own_kubectl: b
     }
 }
 
-/// A cluster of its own and a copy of the book, so that what steps write does not litter the book.
+/// A cluster, and a copy of the book, so that what steps write does not litter the book.
 struct Stage {
     scratch: tempfile::TempDir,
-    port: u16,
-    /// Whether there is a cluster to be stopped.
-    standing: bool,
+    cluster: Cluster,
+    clearing: Clearing,
     /// Whether this program is typed with as `kubectl`.
     own_kubectl: bool,
 }
 
+/// What is left to do when a lab is over.
+enum Clearing {
+    /// Stop the cluster with this state.
+    Down(Down),
+    /// Put the namespaces back as they were.
+    Back {
+        context: String,
+        root: PathBuf,
+        namespaces: Vec<String>,
+        before: Snapshot,
+    },
+}
+
+/// A cluster to be stopped, at the latest when this is dropped: a rehearsal that is given up, by Ctrl-C too, leaves none
+/// behind.
+struct Down {
+    home: PathBuf,
+    standing: bool,
+}
+
 impl Stage {
-    async fn set(book: &Book, lab: &Lab, own_kubectl: bool) -> anyhow::Result<Self> {
-        let stage = Self {
-            scratch: tempfile::tempdir()?,
-            port: free_port()?,
+    async fn own(book: &Book, lab: &Lab, own_kubectl: bool) -> anyhow::Result<Self> {
+        let scratch = scratch(book)?;
+        let home = scratch.path().join("home");
+        let down = Down {
+            home: home.clone(),
             standing: true,
+        };
+        let port = free_port()?.to_string();
+        for need in &lab.front.needs {
+            let arguments = [&["up", "--gateway-port", &port], &apps(need)?[..]].concat();
+            meshdojo(&home, &arguments).await?;
+        }
+        let gateway = format!("http://127.0.0.1:{port}");
+        let kubeconfig = home.join("clusters/meshdojo/kubeconfig");
+        Ok(Self {
+            scratch,
+            cluster: Cluster::connect(Some(&kubeconfig), None, Some(&gateway)).await?,
+            clearing: Clearing::Down(down),
+            own_kubectl,
+        })
+    }
+
+    async fn given(
+        book: &Book,
+        lab: &Lab,
+        own_kubectl: bool,
+        context: &str,
+        gateway: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let cluster = Cluster::connect(None, Some(context), gateway).await?;
+        let namespaces = lab.front.namespaces.clone();
+        let stage = Self {
+            scratch: scratch(book)?,
+            clearing: Clearing::Back {
+                context: context.to_owned(),
+                root: book.root().to_owned(),
+                before: Snapshot::take(&cluster, &namespaces).await?,
+                namespaces,
+            },
+            cluster,
             own_kubectl,
         };
-        copy(&book.folder, &stage.folder().join("labs/book"))?;
+        let mut shell = stage.shell()?;
         for need in &lab.front.needs {
-            let words: Vec<&str> = need.split_whitespace().collect();
-            let ["meshdojo", "up", apps @ ..] = &words[..] else {
-                bail!(
-                    "needs: {need:?}: only `meshdojo up APP...` can be had for a test; `kubectl` goes into the text"
-                );
+            apps(need)?;
+            let typed = Typed {
+                line: 1,
+                text: format!("{need}\n"),
+                fails: false,
             };
-            let port = stage.port.to_string();
-            let arguments = [&["up", "--gateway-port", &port], apps].concat();
-            stage.meshdojo(&arguments).await?;
+            shell.type_as_written(&typed).await?;
         }
         Ok(stage)
     }
 
-    fn folder(&self) -> &Path {
-        self.scratch.path()
-    }
-
-    fn home(&self) -> PathBuf {
-        self.folder().join("home")
-    }
-
-    fn gateway(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    async fn meshdojo(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args(arguments)
-            .env("MESHDOJO_HOME", self.home())
-            .env_remove("MESHDOJO_NAME")
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = command.output().await?;
-        if !output.status.success() {
-            bail!(
-                "meshdojo {}: {}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        Ok(())
-    }
-
     fn shell(&self) -> anyhow::Result<Shell> {
-        let environment = [
-            ("HOME", self.folder().to_owned()),
-            ("MESHDOJO_HOME", self.home()),
-            ("MESHDOJO_NAME", "meshdojo".into()),
-        ];
-        Shell::start(
-            self.folder(),
-            &environment,
-            &self.gateway(),
-            self.own_kubectl,
-        )
+        let folder = self.scratch.path();
+        let mut environment = Vec::new();
+        let given = match &self.clearing {
+            Clearing::Back { context, root, .. } => Some(Given { context, root }),
+            Clearing::Down(down) => {
+                environment.extend([
+                    ("HOME", folder.to_owned()),
+                    ("MESHDOJO_HOME", down.home.clone()),
+                    ("MESHDOJO_NAME", "meshdojo".into()),
+                ]);
+                None
+            }
+        };
+        let gateway = &self.cluster.gateway;
+        Shell::start(folder, &environment, given, gateway, self.own_kubectl)
     }
 
-    /// Stops the cluster, and tells when that fails.
-    async fn strike(mut self) -> anyhow::Result<()> {
-        self.standing = false;
-        self.meshdojo(&["down", "--purge"]).await
+    /// Stops the cluster or puts it back, and tells when that fails.
+    async fn strike(self) -> anyhow::Result<()> {
+        match self.clearing {
+            Clearing::Down(mut down) => {
+                down.standing = false;
+                meshdojo(&down.home, &["down", "--purge"]).await
+            }
+            Clearing::Back {
+                namespaces, before, ..
+            } => before.restore(&self.cluster, &namespaces).await.map(drop),
+        }
     }
 }
 
-/// A rehearsal that is given up, by Ctrl-C too, leaves no cluster behind.
-impl Drop for Stage {
+/// A folder with a copy of the book.
+fn scratch(book: &Book) -> anyhow::Result<tempfile::TempDir> {
+    let scratch = tempfile::tempdir()?;
+    copy(&book.folder, &scratch.path().join("labs/book"))?;
+    Ok(scratch)
+}
+
+/// The applications that a lab needs.
+fn apps(need: &str) -> anyhow::Result<Vec<&str>> {
+    let words: Vec<&str> = need.split_whitespace().collect();
+    let ["meshdojo", "up", apps @ ..] = &words[..] else {
+        bail!(
+            "needs: {need:?}: only `meshdojo up APP...` can be had for a test; `kubectl` goes into the text"
+        );
+    };
+    Ok(apps.to_vec())
+}
+
+async fn meshdojo(home: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(arguments)
+        .env("MESHDOJO_HOME", home)
+        .env_remove("MESHDOJO_NAME")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = command.output().await?;
+    if !output.status.success() {
+        bail!(
+            "meshdojo {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+impl Drop for Down {
     fn drop(&mut self) {
         let Ok(program) = std::env::current_exe() else {
             return;
@@ -184,7 +280,7 @@ impl Drop for Stage {
         if self.standing {
             let mut down = std::process::Command::new(program);
             down.args(["down", "--purge"])
-                .env("MESHDOJO_HOME", self.home())
+                .env("MESHDOJO_HOME", &self.home)
                 .env_remove("MESHDOJO_NAME")
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
@@ -199,8 +295,6 @@ async fn play(
     language: Language,
     lines: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let kubeconfig = stage.home().join("clusters/meshdojo/kubeconfig");
-    let cluster = Cluster::connect(Some(&kubeconfig), None, Some(&stage.gateway())).await?;
     let mut shell = stage.shell()?;
     for typed in &lab.setup.typed {
         shell
@@ -210,7 +304,7 @@ async fn play(
     }
     for step in &lab.steps {
         let begun = Instant::now();
-        play_step(step, &cluster, &mut shell, language)
+        play_step(step, &stage.cluster, &mut shell, language)
             .await
             .with_context(|| {
                 format!("{}:{}: step {}", lab.file.display(), step.line, step.number)

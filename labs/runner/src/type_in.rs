@@ -13,7 +13,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use crate::lab::Typed;
+use crate::{cluster::write_kubeconfig, lab::Typed};
 
 /// The address of the gateway as the texts write it.
 const WRITTEN: &str = "127.0.0.1:8080";
@@ -32,6 +32,17 @@ pub struct Shell {
     scripts: tempfile::TempDir,
     blocks: usize,
     gateway: String,
+    /// Of a given cluster: its kubeconfig, and the folder with the manifests of the applications.
+    given: Option<(PathBuf, PathBuf)>,
+}
+
+/// A cluster that is there already.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// Its context in the user's kubeconfig.
+    pub context: &'a str,
+    /// The folder above `labs/book` and `k8s/apps`.
+    pub root: &'a Path,
 }
 
 /// What a block did.
@@ -45,13 +56,15 @@ pub struct Done {
 
 impl Shell {
     /// Starts one in `folder`. `environment` is added to this process's. `meshdojo` is this program; so is `kubectl` when
-    /// there is no other, or `own_kubectl` asks for it.
+    /// there is no other, or `own_kubectl` asks for it. On a `given` cluster all is typed to that,
+    /// and `meshdojo up APP` applies the application's manifests.
     ///
     /// # Errors
-    /// When there is no bash.
+    /// When there is no bash, or no such context.
     pub fn start(
         folder: &Path,
         environment: &[(&str, PathBuf)],
+        given: Option<Given<'_>>,
         gateway: &str,
         own_kubectl: bool,
     ) -> anyhow::Result<Self> {
@@ -68,6 +81,13 @@ impl Shell {
         for (name, value) in environment {
             command.env(name, value);
         }
+        let mut its = None;
+        if let Some(Given { context, root }) = given {
+            let kubeconfig = scripts.path().join("kubeconfig");
+            write_kubeconfig(context, &kubeconfig)?;
+            command.env("KUBECONFIG", &kubeconfig);
+            its = Some((kubeconfig, std::path::absolute(root)?.join("k8s/apps")));
+        }
         let mut child = command
             .spawn()
             .context("the labs are typed into bash, which cannot be started")?;
@@ -80,6 +100,7 @@ impl Shell {
             scripts,
             blocks: 0,
             gateway: gateway.to_owned(),
+            given: its,
         })
     }
 
@@ -90,7 +111,11 @@ impl Shell {
     pub async fn type_in(&mut self, typed: &Typed) -> anyhow::Result<Done> {
         self.blocks += 1;
         let script = self.scripts.path().join(format!("block-{}", self.blocks));
-        std::fs::write(&script, at_gateway(&typed.text, &self.gateway))?;
+        let mut text = at_gateway(&typed.text, &self.gateway);
+        if let Some((kubeconfig, apps)) = &self.given {
+            text = at_given(&text, kubeconfig, apps);
+        }
+        std::fs::write(&script, text)?;
         // Commands must not read the next block as their input.
         let mark = format!("--end of block {}--", self.blocks);
         let line = format!(
@@ -176,6 +201,24 @@ pub fn at_gateway(text: &str, gateway: &str) -> String {
     text.replace(WRITTEN_HTTPS, https.as_deref().unwrap_or(address))
 }
 
+/// The text for a cluster that is there already: only the application comes up, and this is its kubeconfig.
+fn at_given(text: &str, kubeconfig: &Path, apps: &Path) -> String {
+    let line = |line: &str| match line.strip_prefix("meshdojo up") {
+        None => line.to_owned(),
+        Some(rest) => match rest.split_whitespace().next().unwrap_or("bookinfo") {
+            "none" => String::new(),
+            app => format!(
+                "kubectl label namespace default istio-injection=enabled --overwrite && kubectl apply -k '{}' && \
+                 kubectl wait --for=condition=Available deployment --all --timeout=120s\n",
+                apps.join(app).display()
+            ),
+        },
+    };
+    let lines: String = text.split_inclusive('\n').map(line).collect();
+    let own = format!("'{}'", kubeconfig.display());
+    lines.replace("$(meshdojo kubeconfig)", &own)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,10 +231,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn on_a_given_cluster_only_the_application_comes_up() {
+        let text =
+            "meshdojo up none\nexport KUBECONFIG=$(meshdojo kubeconfig)\ncd a\nmeshdojo up hello\n";
+        let given = at_given(text, Path::new("/b/config"), Path::new("/apps"));
+        let (first, rest) = given.split_once("cd a\n").unwrap();
+        assert_eq!(first, "export KUBECONFIG='/b/config'\n");
+        assert!(rest.contains("kubectl apply -k '/apps/hello' &&"), "{rest}");
+    }
+
     #[tokio::test]
     async fn a_shell_keeps_what_it_was_told() {
         let folder = tempfile::tempdir().unwrap();
-        let mut shell = Shell::start(folder.path(), &[], "http://127.0.0.1:9999", false).unwrap();
+        let mut shell =
+            Shell::start(folder.path(), &[], None, "http://127.0.0.1:9999", false).unwrap();
         let done = shell
             .type_in(&typed("f() { echo \"$1 at 127.0.0.1:8080\"; }\nx=1"))
             .await;

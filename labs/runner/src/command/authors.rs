@@ -5,7 +5,11 @@ use std::{cmp::Reverse, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{MISTAKES, NOT_YET, desk::Desk};
-use crate::{lint as linting, rehearse, say};
+use crate::{
+    lint as linting,
+    rehearse::{self, Stages},
+    say,
+};
 
 /// Exit code after Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -29,9 +33,22 @@ pub(super) async fn test(
     };
     // Long ones begin first, so that none of them is left alone at the end.
     labs.sort_by_key(|lab| Reverse(lab.steps.len()));
-    let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+    let stages = match &desk.context {
+        None => Stages::Own,
+        Some(context) => Stages::Given {
+            context: context.clone(),
+            gateway: desk.gateway.clone(),
+        },
+    };
+    let jobs = match stages {
+        Stages::Own => {
+            jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
+        }
+        Stages::Given { .. } => 1,
+    };
     let rehearsal = rehearse::rehearse_all(
         &desk.book,
+        stages,
         labs,
         jobs,
         desk.language,

@@ -13,7 +13,7 @@ use crate::{
     language::Language,
     progress::Keeper,
     snapshot::Snapshot,
-    type_in::Shell,
+    type_in::{Given, Shell},
 };
 
 /// All of it.
@@ -160,7 +160,12 @@ impl Desk {
                 environment.push(("KUBECONFIG", std::path::absolute(file)?));
             }
         }
-        Shell::start(self.book.root(), &environment, gateway, false)
+        let root = self.book.root();
+        let given = self
+            .context
+            .as_deref()
+            .map(|context| Given { context, root });
+        Shell::start(root, &environment, given, gateway, false)
     }
 
     /// Keeps the state at the start of a step for `reset`.
